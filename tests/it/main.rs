@@ -1,0 +1,1 @@
+//! One test crate, many modules: each proves one room or one promise on real parts.
