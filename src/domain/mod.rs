@@ -1,11 +1,11 @@
 //! What a run is. Pure: no input or output, no clock, no randomness, no async.
 
-// pub mod command;
-// pub mod event;
+pub mod command;
+pub mod event;
 pub mod failure;
 pub mod ids;
 pub mod ladder;
 pub mod payload;
 pub mod plan;
-// pub mod run;
+pub mod run;
 pub mod verdict;

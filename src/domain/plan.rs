@@ -494,8 +494,8 @@ fn find_cycle(graph: &DiGraph<StepIndex, Part>) -> Option<Vec<StepIndex>> {
                 way.reverse();
                 return Some(way);
             }
-            if !from.contains_key(&to) {
-                from.insert(to, node);
+            if let std::collections::btree_map::Entry::Vacant(unseen) = from.entry(to) {
+                unseen.insert(node);
                 queue.push_back(to);
             }
         }

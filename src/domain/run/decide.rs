@@ -1,0 +1,362 @@
+//! Turns a command into the events that it causes, or refuses it. All rules of a run are here and in `ladder`.
+
+use super::apply::{count, rejection};
+use super::due::{closes, starts_tasks};
+use super::{AskKind, RunState, StepPhase, Task, TaskPhase};
+use crate::domain::command::{AttemptEnd, Command, Refusal};
+use crate::domain::event::{DoubtAnswer, Event, Origin, RunEnd, StepEnd, TaskEnd};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::ids::{AskId, RunId, StepIndex, TaskId};
+use crate::domain::ladder::{Ladder, Next};
+use crate::domain::payload::Items;
+use crate::domain::plan::{OnError, Plan, RepeatClass};
+use crate::domain::verdict::Verdict;
+
+/// The first event of a run.
+#[must_use]
+pub fn accept(run: RunId, plan: &Plan, inputs: serde_json::Map<String, serde_json::Value>, origin: Origin) -> Event {
+    Event::RunAccepted { run, plan: Box::new(plan.raw().clone()), inputs, origin }
+}
+
+/// Decides what a command causes. Looks at nothing but its arguments; `now_ms` is the time of the command.
+///
+/// # Errors
+/// [`Refusal`]: nothing changes, the caller is told.
+pub fn decide(state: &RunState, command: Command, now_ms: u64) -> Result<Vec<Event>, Refusal> {
+    if state.head.end.is_some() {
+        return Err(Refusal::RunEnded);
+    }
+    match command {
+        Command::Resume { unclean } => Ok(vec![Event::RunResumed { unclean }]),
+        Command::OpenStep { step, items, ladder } => {
+            pending_step(state, step)?;
+            not_cancelled(state)?;
+            if state.live[step as usize].blockers > 0 {
+                return Err(Refusal::StepState { step, state: "waiting for other steps" });
+            }
+            Ok(vec![Event::StepOpened { step, items, ladder }])
+        }
+        Command::SkipStep { step, reason, for_failure } => {
+            pending_step(state, step)?;
+            Ok(vec![Event::StepEnded { step, end: StepEnd::Skipped { reason, for_failure } }])
+        }
+        Command::FailStep { step, failure } => {
+            pending_step(state, step)?;
+            Ok(vec![Event::StepEnded { step, end: StepEnd::Failed(failure) }])
+        }
+        Command::CloseStep { step } => close_step(state, step),
+        Command::JudgeStep { step, verdict } => {
+            let items = open_step(state, step)?.0;
+            if !closes(state, step, items) {
+                return Err(Refusal::StillWorking(step));
+            }
+            if state.steps[step as usize].judged.is_some() {
+                return Err(Refusal::Verdict("the step was judged already"));
+            }
+            Ok(vec![Event::StepJudged { step, verdict }])
+        }
+        Command::StartAttempt { task, key, identity, repeat } => {
+            let (record, ladder) = startable(state, task, now_ms)?;
+            let rung = record.map_or_else(|| ladder.first(), |known| known.rung.clone());
+            let attempt = record.map_or(0, |known| known.attempts) + 1;
+            Ok(vec![Event::AttemptStarted { task, attempt, rung, repeat, key, identity }])
+        }
+        Command::ReuseOutput { task, key, identity, output, from, verdict } => {
+            startable(state, task, now_ms)?;
+            if !verdict.accepted {
+                return Err(Refusal::Verdict("a rejected output is not reused"));
+            }
+            Ok(vec![Event::TaskReused { task, key, identity, output, from, verdict }])
+        }
+        Command::EndAttempt { task, attempt, end, ask } => end_attempt(state, task, attempt, end, ask, now_ms),
+        Command::Judge { task, attempt, verdict } => judge(state, task, attempt, verdict, now_ms),
+        Command::Answer { ask, answer, by } => answer_doubt(state, ask, answer, by),
+        Command::AskApproval { task, ask, what } => {
+            let record = task_of(state, task)?;
+            if record.phase != TaskPhase::Pending {
+                return Err(Refusal::TaskState { task, state: record.phase.word() });
+            }
+            Ok(vec![Event::ApprovalAsked { task, ask, what }])
+        }
+        Command::Approve { ask, granted, by } => {
+            let task = asked(state, ask, AskKind::Approval)?;
+            let mut events = vec![Event::ApprovalGiven { task, ask, granted, by }];
+            if !granted {
+                events.extend(ends(state, task, Failure::new(FailureKind::Refused, "a person said no")));
+            }
+            Ok(events)
+        }
+        Command::RecordUsage { task, attempt, usage } => {
+            task_of(state, task)?;
+            Ok(vec![Event::UsageRecorded { task, attempt, usage }])
+        }
+        Command::Cancel { by } => match state.head.cancelled_by {
+            Some(_) => Ok(Vec::new()),
+            None => Ok(vec![Event::CancelAsked { by }]),
+        },
+        Command::EndRun => end_run(state),
+    }
+}
+
+fn pending_step(state: &RunState, step: StepIndex) -> Result<(), Refusal> {
+    let found = state.steps.get(step as usize).ok_or(Refusal::UnknownStep(step))?;
+    match found.phase {
+        StepPhase::Pending => Ok(()),
+        _ => Err(Refusal::StepState { step, state: found.phase.word() }),
+    }
+}
+
+fn open_step(state: &RunState, step: StepIndex) -> Result<(&Items, &Ladder), Refusal> {
+    let found = state.steps.get(step as usize).ok_or(Refusal::UnknownStep(step))?;
+    match &found.phase {
+        StepPhase::Open { items, ladder } => Ok((items, ladder)),
+        other => Err(Refusal::StepState { step, state: other.word() }),
+    }
+}
+
+const fn not_cancelled(state: &RunState) -> Result<(), Refusal> {
+    if state.head.cancelled_by.is_some() { Err(Refusal::BeingCancelled) } else { Ok(()) }
+}
+
+fn task_of(state: &RunState, task: TaskId) -> Result<&Task, Refusal> {
+    state.tasks.get(&task).ok_or(Refusal::TaskState { task, state: "not there" })
+}
+
+/// The task may begin an attempt now; gives its record, if it has one, and its ladder.
+fn startable(state: &RunState, task: TaskId, now_ms: u64) -> Result<(Option<&Task>, &Ladder), Refusal> {
+    let (items, ladder) = open_step(state, task.step)?;
+    not_cancelled(state)?;
+    if !starts_tasks(state, task.step, items) {
+        return Err(Refusal::StepState { step: task.step, state: "stopped" });
+    }
+    let record = state.tasks.get(&task);
+    match record.map(|known| &known.phase) {
+        Some(TaskPhase::Pending) => {}
+        Some(TaskPhase::RetryAt { at_ms }) if *at_ms <= now_ms => {}
+        Some(phase) => return Err(Refusal::TaskState { task, state: phase.word() }),
+        None => {
+            let exists = match items {
+                Items::Flow { from } => state
+                    .tasks
+                    .get(&TaskId::new(*from, task.item))
+                    .is_some_and(|source| matches!(source.phase, TaskPhase::Done { .. })),
+                Items::One | Items::Range { .. } | Items::List { .. } => Some(task.item) < state.list_len(task.step),
+            };
+            if !exists {
+                return Err(Refusal::TaskState { task, state: "not there" });
+            }
+        }
+    }
+    let limit = state.step(task.step).max_parallel;
+    let live = &state.live[task.step as usize];
+    if live.running.len() + live.judging.len() >= limit as usize {
+        return Err(Refusal::NoRoom { step: task.step, limit });
+    }
+    Ok((record, ladder))
+}
+
+fn end_attempt(
+    state: &RunState,
+    task: TaskId,
+    attempt: u32,
+    end: AttemptEnd,
+    ask: AskId,
+    now_ms: u64,
+) -> Result<Vec<Event>, Refusal> {
+    let not_open = Refusal::NotOpen { task, attempt };
+    let record = state.tasks.get(&task).ok_or_else(|| not_open.clone())?;
+    let TaskPhase::Running { repeat, .. } = record.phase else { return Err(not_open) };
+    if record.attempts != attempt {
+        return Err(not_open);
+    }
+    match end {
+        AttemptEnd::Output(output) => Ok(vec![Event::AttemptSucceeded { task, attempt, output }]),
+        AttemptEnd::Failed(failure) => Ok(failed(state, task, attempt, failure, now_ms)),
+        AttemptEnd::Unknown { what, failure } => match (repeat, failure) {
+            (RepeatClass::Unsafe, _) => Ok(vec![Event::CallInDoubt { task, attempt, ask, what }]),
+            (_, Some(failure)) => Ok(failed(state, task, attempt, failure, now_ms)),
+            (_, None) => Ok(vec![Event::AttemptInterrupted { task, attempt }]),
+        },
+    }
+}
+
+fn failed(state: &RunState, task: TaskId, attempt: u32, failure: Failure, now_ms: u64) -> Vec<Event> {
+    let mut events = vec![Event::AttemptFailed { task, attempt, failure: failure.clone() }];
+    events.extend(after_failure(state, task, failure, now_ms));
+    events
+}
+
+/// What follows a failure that the task's record does not count yet.
+fn after_failure(state: &RunState, task: TaskId, failure: Failure, now_ms: u64) -> Vec<Event> {
+    let record = &state.tasks[&task];
+    let StepPhase::Open { ladder, .. } = &state.steps[task.step as usize].phase else {
+        return ends(state, task, failure);
+    };
+    let standing = count(record.standing, &failure);
+    match ladder.next(&record.rung, standing, &failure, &state.step(task.step).retry) {
+        _ if state.head.cancelled_by.is_some() => Vec::new(),
+        Next::RetryAfter { wait_ms } => vec![Event::TaskRetryAt { task, at_ms: now_ms.saturating_add(wait_ms) }],
+        Next::Try(to) => vec![Event::TaskClimbed { task, from: record.rung.clone(), to }],
+        Next::Fail => ends(state, task, failure),
+    }
+}
+
+/// The end of a failed task, and of its step's beginning of new tasks where that follows.
+fn ends(state: &RunState, task: TaskId, failure: Failure) -> Vec<Event> {
+    let step = state.step(task.step);
+    let end = match step.on_error {
+        OnError::Quarantine => TaskEnd::Quarantined(failure.clone()),
+        OnError::Stop | OnError::Continue => TaskEnd::Failed(failure.clone()),
+    };
+    let mut events = vec![Event::TaskEnded { task, end }];
+    if state.steps[task.step as usize].stopped.is_some() {
+        return events;
+    }
+    match step.on_error {
+        OnError::Stop => events.push(Event::StepStopped { step: task.step, failure }),
+        OnError::Continue => {}
+        OnError::Quarantine => {
+            let counts = state.steps[task.step as usize].counts;
+            let counted = counts.quarantined - counts.unworkable + u32::from(failure.kind != FailureKind::Unworkable);
+            if let Some(limit) = tolerated(state, task.step)
+                && u64::from(counted) > limit
+            {
+                let message =
+                    format!("{counted} items are set aside, {limit} are tolerated; the last: {}", failure.message);
+                events.push(Event::StepStopped { step: task.step, failure: Failure::new(failure.kind, message) });
+            }
+        }
+    }
+    events
+}
+
+/// How many items may be set aside; `None`: any number.
+fn tolerated(state: &RunState, step: StepIndex) -> Option<u64> {
+    let tolerate = state.step(step).tolerate?;
+    Some(tolerate.limit(u64::from(state.list_len(step)?)))
+}
+
+fn judge(state: &RunState, task: TaskId, attempt: u32, verdict: Verdict, now_ms: u64) -> Result<Vec<Event>, Refusal> {
+    let record = task_of(state, task)?;
+    let TaskPhase::Judging { verdicts, .. } = &record.phase else {
+        return Err(Refusal::TaskState { task, state: record.phase.word() });
+    };
+    if record.attempts != attempt {
+        return Err(Refusal::NotOpen { task, attempt });
+    }
+    let judges = state.judges(task.step);
+    if !judges.contains(&verdict.by) {
+        return Err(Refusal::Verdict("the step names no such judge"));
+    }
+    if verdicts.iter().any(|given| given.by == verdict.by) {
+        return Err(Refusal::Verdict("this judge has spoken"));
+    }
+    let mut events = vec![Event::VerdictGiven { task, attempt, verdict: verdict.clone() }];
+    if !verdict.accepted {
+        events.extend(after_failure(state, task, rejection(&verdict), now_ms));
+    } else if verdicts.len() + 1 == judges.len() {
+        events.push(Event::TaskDone { task });
+    }
+    Ok(events)
+}
+
+fn asked(state: &RunState, ask: AskId, kind: AskKind) -> Result<TaskId, Refusal> {
+    match state.head.asks.get(&ask) {
+        Some(question) if question.kind == kind => Ok(question.task),
+        _ => Err(Refusal::NoSuchAsk(ask)),
+    }
+}
+
+fn answer_doubt(state: &RunState, ask: AskId, answer: DoubtAnswer, by: String) -> Result<Vec<Event>, Refusal> {
+    let task = asked(state, ask, AskKind::InDoubt)?;
+    let follows = match &answer {
+        DoubtAnswer::Happened { .. } | DoubtAnswer::Again => Vec::new(),
+        DoubtAnswer::Skip => vec![Event::TaskEnded { task, end: TaskEnd::Skipped }],
+        DoubtAnswer::Fail => {
+            ends(state, task, Failure::new(FailureKind::Refused, format!("{by} counted the call in doubt as failed")))
+        }
+    };
+    let mut events = vec![Event::DoubtAnswered { task, ask, answer, by }];
+    events.extend(follows);
+    Ok(events)
+}
+
+fn close_step(state: &RunState, step: StepIndex) -> Result<Vec<Event>, Refusal> {
+    let found = state.steps.get(step as usize).ok_or(Refusal::UnknownStep(step))?;
+    match &found.phase {
+        StepPhase::Ended { .. } => Err(Refusal::StepState { step, state: found.phase.word() }),
+        StepPhase::Pending if state.head.cancelled_by.is_some() => {
+            Ok(vec![Event::StepEnded { step, end: StepEnd::Cancelled }])
+        }
+        StepPhase::Pending => Err(Refusal::StepState { step, state: "pending" }),
+        StepPhase::Open { items, .. } if !closes(state, step, items) => Err(Refusal::StillWorking(step)),
+        StepPhase::Open { .. } => {
+            let mut events = Vec::new();
+            // Tasks that could still have been tried go with the step, so that every known task has an end.
+            for (item, task) in state.tasks_of(step).filter(|(_, task)| !task.phase.is_terminal()) {
+                let end = match &found.stopped {
+                    Some(_) if state.head.cancelled_by.is_none() => TaskEnd::Skipped,
+                    _ => TaskEnd::Cancelled,
+                };
+                debug_assert!(!matches!(task.phase, TaskPhase::Running { .. }), "a step with open attempts closes");
+                events.push(Event::TaskEnded { task: TaskId::new(step, item), end });
+            }
+            events.push(Event::StepEnded { step, end: would_end(state, step) });
+            Ok(events)
+        }
+    }
+}
+
+/// How an open step with nothing left to do ends.
+pub(super) fn would_end(state: &RunState, step: StepIndex) -> StepEnd {
+    let found = &state.steps[step as usize];
+    if state.head.cancelled_by.is_some() {
+        return StepEnd::Cancelled;
+    }
+    if let Some(failure) = &found.stopped {
+        return StepEnd::Failed(failure.clone());
+    }
+    if let StepPhase::Open { items: Items::Flow { from }, .. } = &found.phase
+        && state.ended_badly(*from)
+    {
+        let reason = format!("needs `{}`, which is {}", state.step(*from).id, state.steps[*from as usize].phase.word());
+        return StepEnd::Skipped { reason, for_failure: true };
+    }
+    if found.counts.failed > 0 {
+        let of = state.list_len(step).unwrap_or(0);
+        let first = state.tasks_of(step).find_map(|(_, task)| match &task.phase {
+            TaskPhase::Ended(TaskEnd::Failed(failure)) => Some((task.key.clone(), failure.clone())),
+            _ => None,
+        });
+        let (key, failure) = first.expect("a failed task is counted");
+        let message = if of <= 1 {
+            failure.message.clone()
+        } else {
+            format!("{} of {of} items failed; the first, `{key}`: {}", found.counts.failed, failure.message)
+        };
+        return StepEnd::Failed(Failure { hint: failure.hint.clone(), ..Failure::new(failure.kind, message) });
+    }
+    match &found.judged {
+        Some(verdict) if !verdict.accepted => StepEnd::Failed(rejection(verdict)),
+        _ => StepEnd::Done,
+    }
+}
+
+fn end_run(state: &RunState) -> Result<Vec<Event>, Refusal> {
+    let unended = state.steps.iter().position(|step| !RunState::is_ended(&step.phase));
+    if let Some(step) = unended {
+        return Err(Refusal::StillWorking(step as StepIndex));
+    }
+    let failed = state.steps.iter().any(|step| matches!(step.phase, StepPhase::Ended { end: StepEnd::Failed(_), .. }));
+    let set_aside = state.steps.iter().any(|step| step.counts.quarantined > 0);
+    let end = if state.head.cancelled_by.is_some() {
+        RunEnd::Cancelled
+    } else if failed {
+        RunEnd::Failed
+    } else if set_aside {
+        RunEnd::Partial
+    } else {
+        RunEnd::Complete
+    };
+    Ok(vec![Event::RunEnded { end }])
+}

@@ -1,0 +1,187 @@
+//! What ought to be in flight now. The same answer on a first start and after a crash.
+
+use super::{RunState, StepPhase};
+use crate::domain::command::Command;
+use crate::domain::ids::{ItemIndex, StepIndex, TaskId};
+use crate::domain::payload::Items;
+use crate::domain::plan::Part;
+use crate::domain::verdict::Judge;
+
+/// One piece of work that the shell around the core has to see to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Due {
+    /// Follows from the state alone: give it to `decide` at once.
+    Consequence(Command),
+    /// Work out the condition and the items of the step.
+    Open {
+        /// The step.
+        step: StepIndex,
+    },
+    /// Prepare and start an attempt.
+    Start {
+        /// The task.
+        task: TaskId,
+    },
+    /// The same, from a time on.
+    StartAt {
+        /// The task.
+        task: TaskId,
+        /// Milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// Let this judge look at the output.
+    Judge {
+        /// The task.
+        task: TaskId,
+        /// Its attempt.
+        attempt: u32,
+        /// Who is missing.
+        by: Judge,
+    },
+    /// Work out `all_done_when`.
+    JudgeStep {
+        /// The step.
+        step: StepIndex,
+    },
+}
+
+/// What is due, bounded by the steps' `max_parallel`.
+#[must_use]
+pub fn due(state: &RunState) -> Vec<Due> {
+    let mut out = Vec::new();
+    if state.head.end.is_some() {
+        return out;
+    }
+    if state.unended == 0 {
+        out.push(Due::Consequence(Command::EndRun));
+        return out;
+    }
+    for step in &state.active {
+        match &state.steps[*step as usize].phase {
+            StepPhase::Pending => pending_step(state, *step, &mut out),
+            StepPhase::Open { items, .. } => open_step(state, *step, items, &mut out),
+            StepPhase::Ended { .. } => {}
+        }
+    }
+    out
+}
+
+fn pending_step(state: &RunState, step: StepIndex, out: &mut Vec<Due>) {
+    if state.head.cancelled_by.is_some() {
+        out.push(Due::Consequence(Command::CloseStep { step }));
+    } else if let Some(need) = state.bad_need(step) {
+        let need_state = state.steps[need as usize].phase.word();
+        let reason = format!("needs `{}`, which is {need_state}", state.step(need).id);
+        let for_failure = !skipped_by_condition(state, need);
+        out.push(Due::Consequence(Command::SkipStep { step, reason, for_failure }));
+    } else if state.live[step as usize].blockers == 0 {
+        out.push(Due::Open { step });
+    }
+}
+
+fn skipped_by_condition(state: &RunState, step: StepIndex) -> bool {
+    use crate::domain::event::StepEnd;
+    matches!(
+        &state.steps[step as usize].phase,
+        StepPhase::Ended { end: StepEnd::Skipped { for_failure: false, .. }, .. }
+    )
+}
+
+fn open_step(state: &RunState, step: StepIndex, items: &Items, out: &mut Vec<Due>) {
+    let live = &state.live[step as usize];
+    for item in &live.judging {
+        let task = TaskId::new(step, *item);
+        let record = &state.tasks[&task];
+        if let super::TaskPhase::Judging { verdicts, .. } = &record.phase {
+            for by in state.judges(step) {
+                if !verdicts.iter().any(|verdict| verdict.by == by) {
+                    out.push(Due::Judge { task, attempt: record.attempts, by });
+                }
+            }
+        }
+    }
+    if closes(state, step, items) {
+        let judged = state.steps[step as usize].judged.is_some();
+        if needs_step_verdict(state, step) && !judged {
+            out.push(Due::JudgeStep { step });
+        } else {
+            out.push(Due::Consequence(Command::CloseStep { step }));
+        }
+        return;
+    }
+    if !starts_tasks(state, step, items) {
+        return;
+    }
+    let open = live.running.len() + live.judging.len();
+    let room = (state.step(step).max_parallel as usize).saturating_sub(open);
+    let startable = startable(state, step, items).take(room);
+    let before = out.len();
+    out.extend(startable.map(|item| Due::Start { task: TaskId::new(step, item) }));
+    let room = room - (out.len() - before);
+    let retries = live.retrying.iter().take(room);
+    out.extend(retries.map(|(item, at_ms)| Due::StartAt { task: TaskId::new(step, *item), at_ms: *at_ms }));
+}
+
+/// Items that may start now, lowest first.
+fn startable<'a>(state: &'a RunState, step: StepIndex, items: &'a Items) -> Box<dyn Iterator<Item = ItemIndex> + 'a> {
+    let live = &state.live[step as usize];
+    let ready = live.ready.iter().copied();
+    match items {
+        Items::Flow { .. } => Box::new(ready),
+        Items::One | Items::Range { .. } | Items::List { .. } => {
+            let len = state.list_len(step).unwrap_or(0);
+            let fresh = (live.next..len).filter(move |item| !state.tasks.contains_key(&TaskId::new(step, *item)));
+            Box::new(ready.chain(fresh))
+        }
+    }
+}
+
+/// Whether anything new of an open step may start.
+pub(super) fn starts_tasks(state: &RunState, step: StepIndex, items: &Items) -> bool {
+    let source_failed = matches!(items, Items::Flow { from } if state.ended_badly(*from));
+    state.steps[step as usize].stopped.is_none() && state.head.cancelled_by.is_none() && !source_failed
+}
+
+/// Whether nothing of an open step is left to do, now or later.
+pub(super) fn closes(state: &RunState, step: StepIndex, items: &Items) -> bool {
+    let counts = state.steps[step as usize].counts;
+    if counts.running > 0 {
+        return false;
+    }
+    if state.head.cancelled_by.is_some() {
+        return true;
+    }
+    if counts.waiting > 0 {
+        return false;
+    }
+    if !starts_tasks(state, step, items) {
+        return true;
+    }
+    match items {
+        Items::Flow { from } => {
+            RunState::is_ended(&state.steps[*from as usize].phase)
+                && state.live[step as usize].ready.is_empty()
+                && counts.pending == 0
+        }
+        Items::One | Items::Range { .. } | Items::List { .. } => Some(counts.ended()) == state.list_len(step),
+    }
+}
+
+/// `all_done_when` counts only where the step would otherwise be done.
+fn needs_step_verdict(state: &RunState, step: StepIndex) -> bool {
+    !state.step(step).all_done_when.is_empty()
+        && state.head.cancelled_by.is_none()
+        && super::decide::would_end(state, step) == crate::domain::event::StepEnd::Done
+}
+
+impl RunState {
+    /// Whether a part of `step` that is needed is still missing, in words for people.
+    #[must_use]
+    pub fn waits_for(&self, step: StepIndex) -> Vec<StepIndex> {
+        self.plan
+            .needs(step)
+            .filter(|(need, part)| !Self::lets_open(&self.steps[*need as usize].phase, *part) || *part == Part::Flow)
+            .map(|(need, _)| need)
+            .collect()
+    }
+}
