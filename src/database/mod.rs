@@ -203,3 +203,12 @@ pub trait Database: Send + Sync + std::fmt::Debug + 'static {
         limit: u64,
     ) -> BoxFuture<'a, Result<Vec<Map<String, Value>>, DatabaseError>>;
 }
+
+/// Opens database addresses.
+pub trait Databases: Send + Sync + std::fmt::Debug + 'static {
+    /// The database behind an address; the same one for the same address.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Address`] for an address that this version does not know.
+    fn open(&self, address: &str) -> Result<std::sync::Arc<dyn Database>, DatabaseError>;
+}

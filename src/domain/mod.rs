@@ -3,6 +3,7 @@
 pub mod command;
 pub mod event;
 pub mod failure;
+pub mod identity;
 pub mod ids;
 pub mod ladder;
 pub mod payload;

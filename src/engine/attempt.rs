@@ -1,0 +1,117 @@
+//! The attempt actor: one role, one rung, one try. It prepares, waits for its intent to be durable, acts, tells how it
+//! went. Its death is an outcome like any other; its supervisor counts it.
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::Ports;
+use super::supervisor::{RunMessage, WorkKey};
+use super::work::{self, Job, Prepared, Ready};
+use crate::domain::payload::Payload;
+
+/// What an attempt actor is told.
+#[derive(Debug)]
+pub enum AttemptMessage {
+    /// Work out arguments and identity.
+    Prepare,
+    /// The intent is durable: act.
+    Act,
+}
+
+/// What an attempt actor is made for.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// Open a step.
+    Open,
+    /// Carry out a task.
+    Task,
+    /// Judge the stored output of a task again.
+    Judge {
+        /// The attempt that made it.
+        attempt: u32,
+        /// The output.
+        output: Payload,
+    },
+    /// Evaluate `all_done_when`.
+    JudgeStep,
+}
+
+/// One attempt.
+#[derive(Debug)]
+pub struct Attempt;
+
+/// What it needs.
+#[derive(Debug)]
+pub struct AttemptArguments {
+    /// Its place in the supervisor's book.
+    pub key: WorkKey,
+    /// Why it was made.
+    pub purpose: Purpose,
+    /// The work.
+    pub job: Job,
+    /// The outside.
+    pub ports: Ports,
+    /// Who is told.
+    pub supervisor: ActorRef<RunMessage>,
+    /// Around everything that it does.
+    pub span: tracing::Span,
+}
+
+/// Its memory.
+#[derive(Debug)]
+pub struct AttemptState {
+    arguments: AttemptArguments,
+    ready: Option<Box<Ready>>,
+}
+
+impl Actor for Attempt {
+    type Msg = AttemptMessage;
+    type State = AttemptState;
+    type Arguments = AttemptArguments;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        arguments: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(AttemptState { arguments, ready: None })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        use tracing::Instrument as _;
+        let span = state.arguments.span.clone();
+        let AttemptState { arguments, ready } = state;
+        let AttemptArguments { key, purpose, job, ports, supervisor, .. } = &*arguments;
+        let key = *key;
+        let message = match (message, purpose) {
+            (AttemptMessage::Prepare, Purpose::Open) => {
+                RunMessage::Opened { key, opened: work::open_step(ports, job).instrument(span).await }
+            }
+            (AttemptMessage::Prepare, Purpose::Task) => {
+                let mut prepared = work::prepare(ports, job).instrument(span).await;
+                if let Prepared::Attempt(found) = &mut prepared {
+                    *ready = Some(found.clone());
+                }
+                RunMessage::Prepared { key, prepared }
+            }
+            (AttemptMessage::Prepare, Purpose::Judge { attempt, output }) => {
+                let verdict = work::judge(ports, job, output).instrument(span).await;
+                RunMessage::Judged { key, attempt: *attempt, verdict }
+            }
+            (AttemptMessage::Prepare, Purpose::JudgeStep) => {
+                RunMessage::StepJudged { key, verdict: work::judge_step(ports, job).instrument(span).await }
+            }
+            (AttemptMessage::Act, _) => {
+                let ready = ready.as_ref().expect("an attempt acts only after it was prepared");
+                RunMessage::Acted { key, done: work::execute(ports, job, ready).instrument(span).await }
+            }
+        };
+        // A supervisor that is gone needs no answer: the journal knows that the attempt was open.
+        let _ = supervisor.cast(message);
+        Ok(())
+    }
+}

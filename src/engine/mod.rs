@@ -1,0 +1,106 @@
+//! Actors only: the supervision tree, run supervisors, attempt actors, and what they need from outside.
+//!
+//! The engine sees ports, never Ollama, sled or a file: [`Ports`] is all that it has.
+
+pub mod attempt;
+pub mod registry;
+pub mod roles;
+pub mod root;
+pub mod supervisor;
+pub mod tree;
+pub mod values;
+pub mod work;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use uuid::Uuid;
+
+use crate::database::Databases;
+use crate::domain::event::Stamped;
+use crate::domain::ids::{Digest, RunId};
+use crate::domain::run::RunState;
+use crate::journal::Journal;
+use crate::journal::blobs::Blobs;
+use crate::state::{Place, Reusable, Seen};
+use crate::tool::ToolBox;
+
+/// Tells the time. The only way for the engine to know it.
+pub trait Clock: Send + Sync + Debug + 'static {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> u64;
+}
+
+/// Makes ids.
+pub trait Ids: Send + Sync + Debug + 'static {
+    /// A new UUIDv7.
+    fn uuid(&self) -> Uuid;
+}
+
+/// What earlier runs have done.
+pub trait Memory: Send + Sync + Debug + 'static {
+    /// The done output with this identity.
+    fn reusable(&self, identity: &Digest) -> Option<Reusable>;
+    /// What stood at this place last.
+    fn seen(&self, place: &Place) -> Option<Seen>;
+    /// The durable state of a run. Blocking.
+    fn run(&self, run: RunId) -> Option<RunState>;
+}
+
+/// Watches over the tool servers.
+pub trait ServerControl: Send + Sync + Debug + 'static {
+    /// One node for each server that was started.
+    fn nodes(&self) -> Vec<tree::TreeNode>;
+    /// Closes all, to the last grandchild.
+    fn close_all(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A reader of durable events: screens, logs, counters. It must not block and cannot fail a run.
+pub trait EventReader: Send + Sync + Debug + 'static {
+    /// Events that have become durable, with the state after them.
+    fn durable(&self, state: &RunState, events: &[Stamped]);
+}
+
+/// An agent as the engine sees it.
+#[derive(Clone, Debug)]
+pub struct AgentCard {
+    /// Its text, for the identity.
+    pub text: String,
+    /// Its output version, for the identity.
+    pub output_version: String,
+}
+
+/// Everything that the engine needs from outside.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The truth.
+    pub journal: Arc<dyn Journal>,
+    /// Large payloads.
+    pub blobs: Arc<Blobs>,
+    /// What earlier runs have done.
+    pub memory: Arc<dyn Memory>,
+    /// Tools.
+    pub tools: Arc<dyn ToolBox>,
+    /// The servers behind them.
+    pub servers: Arc<dyn ServerControl>,
+    /// Databases.
+    pub databases: Arc<dyn Databases>,
+    /// The agents by name.
+    pub agents: Arc<std::collections::BTreeMap<String, AgentCard>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn Ids>,
+    /// Who is told of durable events.
+    pub readers: Vec<Arc<dyn EventReader>>,
+    /// The project folder: paths inside it count relative to it.
+    pub workspace: PathBuf,
+    /// Id of the project.
+    pub project: String,
+    /// Paths outside the workspace that the person named for this process.
+    pub granted_paths: Vec<PathBuf>,
+    /// Attempts at once over all runs.
+    pub attempts_max: usize,
+}

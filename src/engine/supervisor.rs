@@ -1,0 +1,777 @@
+//! The run supervisor: owns one run. Everything that happens to the run arrives here as a message and becomes a command.
+//!
+//! It never waits for a tool or a disk inside a handler. While an append is on its way to the disk new commands
+//! collect; nothing outside happens before the append that allows it has returned.
+
+mod book;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::sync::Semaphore;
+
+use super::attempt::{Attempt, AttemptArguments, AttemptMessage, Purpose};
+use super::registry::RegistryMessage;
+use super::roles::Role;
+use super::tree::{TreeNode, row};
+use super::values::{ItemSource, Scope, StepView};
+use super::work::{Done, Job, Opened, Prepared};
+use super::Ports;
+use crate::domain::command::{AttemptEnd, Command, Refusal};
+use crate::domain::event::{Event, RunEnd, Stamped, encode};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::ids::{AskId, RunId, StepIndex, TaskId};
+use crate::domain::ladder::Ladder;
+use crate::domain::payload::Items;
+use crate::domain::plan::RepeatClass;
+use crate::domain::run::{Due, RunState, TaskPhase, apply, decide, due, fold};
+use crate::domain::verdict::{Judge, Verdict};
+use crate::journal::AppendError;
+use crate::telemetry;
+
+use book::{Book, Entry, Loss};
+
+/// How often deadlines and retry times are looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// Limit of working out arguments and identities, or of opening a step.
+const PREPARE_LIMIT_MS: u64 = 600_000;
+/// What an act may take beyond its own limit before its actor is killed.
+const DEADLINE_GRACE_MS: u64 = 10_000;
+
+/// A place in the supervisor's book: what an actor was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkKey {
+    /// Opening a step.
+    Open(StepIndex),
+    /// A task.
+    Task(TaskId),
+    /// Judging a stored output.
+    Judge(TaskId),
+    /// Judging a step.
+    JudgeStep(StepIndex),
+}
+
+/// How a run leaves its supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunExit {
+    /// It has ended.
+    Ended(RunEnd),
+    /// Only a person can free it.
+    Waiting,
+    /// It was stopped and can be resumed.
+    Interrupted,
+    /// The engine cannot go on; nothing that was said is lost.
+    Fault(String),
+}
+
+/// What a run supervisor is told.
+#[derive(Debug)]
+pub enum RunMessage {
+    /// Start working.
+    Begin,
+    /// A step's condition and items are known.
+    Opened {
+        /// The place in the book.
+        key: WorkKey,
+        /// What was found.
+        opened: Opened,
+    },
+    /// A task is ready to act.
+    Prepared {
+        /// The place in the book.
+        key: WorkKey,
+        /// What was found.
+        prepared: Prepared,
+    },
+    /// A task has acted.
+    Acted {
+        /// The place in the book.
+        key: WorkKey,
+        /// How it went.
+        done: Done,
+    },
+    /// A stored output was judged.
+    Judged {
+        /// The place in the book.
+        key: WorkKey,
+        /// The attempt that made it.
+        attempt: u32,
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// A step was judged.
+    StepJudged {
+        /// The place in the book.
+        key: WorkKey,
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// The append on its way has returned.
+    Appended(Result<(), AppendError>),
+    /// Look at deadlines and retry times.
+    Tick,
+    /// An actor has ended; counted as a loss if its outcome has not arrived by now.
+    CheckLost {
+        /// The actor.
+        actor: ActorId,
+        /// How it ended.
+        loss: Loss,
+    },
+    /// Someone from outside asks for something.
+    Request(Command, RpcReplyPort<Result<(), Refusal>>),
+    /// Start nothing new; leave when what runs has ended.
+    Drain,
+    /// Stop what runs, and leave.
+    Stop,
+    /// What is going on.
+    Status(RpcReplyPort<TreeNode>),
+}
+
+impl ractor::Message for RunMessage {}
+
+/// How a supervisor begins.
+#[derive(Clone, Debug)]
+pub enum Beginning {
+    /// With the first event of a new run.
+    New(Box<Event>),
+    /// With the state of a run that has not ended.
+    Existing(Box<RunState>),
+}
+
+/// What a run supervisor needs.
+#[derive(Debug)]
+pub struct RunArguments {
+    /// New or existing.
+    pub beginning: Beginning,
+    /// The outside.
+    pub ports: Ports,
+    /// Who is told when the run leaves.
+    pub registry: ActorRef<RegistryMessage>,
+    /// Attempts at once over all runs.
+    pub permits: Arc<Semaphore>,
+    /// Leave when only a person can free the run.
+    pub leaves_when_waiting: bool,
+}
+
+/// The run supervisor.
+#[derive(Debug)]
+pub struct RunSupervisor;
+
+/// Its memory.
+#[derive(Debug)]
+pub struct SupervisorState {
+    ports: Ports,
+    registry: ActorRef<RegistryMessage>,
+    permits: Arc<Semaphore>,
+    leaves_when_waiting: bool,
+    run: RunState,
+    inbox: VecDeque<Input>,
+    /// Events that are decided and not yet durable.
+    batch: Vec<Stamped>,
+    appending: bool,
+    /// Who is answered when the batch is durable.
+    replies: Vec<RpcReplyPort<Result<(), Refusal>>>,
+    /// Attempts whose intent is in the batch.
+    released: Vec<WorkKey>,
+    book: Book,
+    views: HashMap<StepIndex, Arc<StepView>>,
+    scopes: HashMap<StepIndex, Scope>,
+    sources: HashMap<StepIndex, Arc<ItemSource>>,
+    spans: HashMap<StepIndex, tracing::Span>,
+    span: tracing::Span,
+    draining: bool,
+    stopping: bool,
+    has_left: bool,
+    spawned: u64,
+}
+
+/// What waits to be decided.
+#[derive(Debug)]
+enum Input {
+    Command(Command),
+    Request(Command, RpcReplyPort<Result<(), Refusal>>),
+    /// A task that could not even be prepared: an attempt that failed at once.
+    Fault { task: TaskId, key: String, failure: Failure },
+}
+
+impl Actor for RunSupervisor {
+    type Msg = RunMessage;
+    type State = SupervisorState;
+    type Arguments = RunArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let now_ms = arguments.ports.clock.now_ms();
+        let mut batch = Vec::new();
+        let mut inbox = VecDeque::new();
+        let run = match arguments.beginning {
+            Beginning::New(first) => {
+                let stamped = Stamped::new(now_ms, *first);
+                let run = fold(None, &stamped)?;
+                batch.push(stamped);
+                run
+            }
+            Beginning::Existing(run) => {
+                inbox.push_back(Input::Command(Command::Resume { unclean: run.open_attempts().next().is_some() }));
+                inbox.extend(lost_with_the_process(&run, &arguments.ports).into_iter().map(Input::Command));
+                *run
+            }
+        };
+        let span = telemetry::run_span(&run.head.run, run.plan.name());
+        myself.cast(RunMessage::Begin)?;
+        Ok(SupervisorState {
+            ports: arguments.ports,
+            registry: arguments.registry,
+            permits: arguments.permits,
+            leaves_when_waiting: arguments.leaves_when_waiting,
+            run,
+            inbox,
+            batch,
+            appending: false,
+            replies: Vec::new(),
+            released: Vec::new(),
+            book: Book::default(),
+            views: HashMap::new(),
+            scopes: HashMap::new(),
+            sources: HashMap::new(),
+            spans: HashMap::new(),
+            span,
+            draining: false,
+            stopping: false,
+            has_left: false,
+            spawned: 0,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RunMessage::Begin => {
+                myself.send_after(TICK, || RunMessage::Tick);
+            }
+            RunMessage::Opened { key, opened } => state.opened(key, opened),
+            RunMessage::Prepared { key, prepared } => state.prepared(key, prepared),
+            RunMessage::Acted { key, done } => state.acted(key, done),
+            RunMessage::Judged { key, attempt, verdict } => {
+                if let (Some(_), WorkKey::Judge(task)) = (state.book.close(key), key) {
+                    state.inbox.push_back(Input::Command(Command::Judge { task, attempt, verdict }));
+                }
+            }
+            RunMessage::StepJudged { key, verdict } => {
+                if let (Some(_), WorkKey::JudgeStep(step)) = (state.book.close(key), key) {
+                    state.inbox.push_back(Input::Command(Command::JudgeStep { step, verdict }));
+                }
+            }
+            RunMessage::Appended(result) => state.appended(result)?,
+            RunMessage::Tick => {
+                state.book.kill_overdue(state.ports.clock.now_ms());
+                myself.send_after(TICK, || RunMessage::Tick);
+            }
+            RunMessage::CheckLost { actor, loss } => state.lost(actor, loss),
+            RunMessage::Request(command, reply) => state.inbox.push_back(Input::Request(command, reply)),
+            RunMessage::Drain => state.draining = true,
+            RunMessage::Stop => {
+                state.draining = true;
+                state.stopping = true;
+                state.book.kill_all();
+            }
+            RunMessage::Status(reply) => {
+                // An asker that has gone away needs no answer.
+                let _ = reply.send(state.node());
+            }
+        }
+        state.advance(&myself).await
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        _state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        // Notices of death overtake messages: the outcome may already lie in the mailbox behind this one.
+        match event {
+            SupervisionEvent::ActorTerminated(cell, _, _) => {
+                myself.cast(RunMessage::CheckLost { actor: cell.get_id(), loss: Loss::Ended })?;
+            }
+            SupervisionEvent::ActorFailed(cell, error) => {
+                myself.cast(RunMessage::CheckLost { actor: cell.get_id(), loss: Loss::Panicked(error.to_string()) })?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Attempts that were open when the process before this one ended.
+fn lost_with_the_process(run: &RunState, ports: &Ports) -> Vec<Command> {
+    run.open_attempts()
+        .map(|(task, record)| Command::EndAttempt {
+            task,
+            attempt: record.attempts,
+            end: AttemptEnd::Unknown { what: doubt(run, task, "the process ended during it"), failure: None },
+            ask: AskId(ports.ids.uuid()),
+        })
+        .collect()
+}
+
+/// What is in doubt, for people.
+fn doubt(run: &RunState, task: TaskId, why: &str) -> String {
+    use crate::domain::plan::StepKind;
+    let step = run.step(task.step);
+    let act = match &step.kind {
+        StepKind::Tool { name, .. } => format!("the call of {name}"),
+        StepKind::Agent { name, .. } => format!("the work of {name}"),
+        StepKind::Value { .. } => "the evaluation".to_owned(),
+    };
+    let key = run.tasks.get(&task).map_or("", |task| task.key.as_str());
+    let of = if step.for_each.is_some() { format!("{}[{key}]", step.id) } else { step.id.to_string() };
+    format!("{act} in {of} may or may not have happened: {why}")
+}
+
+impl SupervisorState {
+    fn opened(&mut self, key: WorkKey, opened: Opened) {
+        let (Some(_), WorkKey::Open(step)) = (self.book.close(key), key) else { return };
+        let command = match opened {
+            // Steps of this version need no model, so their ladder is empty.
+            Opened::Items(items) => Command::OpenStep { step, items, ladder: Ladder::default() },
+            Opened::Skip(reason) => Command::SkipStep { step, reason, for_failure: false },
+            Opened::Fault(failure) => Command::FailStep { step, failure },
+        };
+        self.inbox.push_back(Input::Command(command));
+    }
+
+    fn prepared(&mut self, key: WorkKey, prepared: Prepared) {
+        let WorkKey::Task(task) = key else { return };
+        if self.book.get(key).is_none() {
+            return;
+        }
+        let input = match prepared {
+            Prepared::Attempt(ready) => Input::Command(Command::StartAttempt {
+                task,
+                key: ready.key,
+                identity: ready.identity,
+                repeat: ready.repeat,
+            }),
+            Prepared::Reuse { key: name, identity, output, from, verdict } => {
+                self.book.close(key);
+                Input::Command(Command::ReuseOutput { task, key: name, identity, output, from, verdict })
+            }
+            Prepared::Fault { key: name, failure } => {
+                self.book.close(key);
+                Input::Fault { task, key: name, failure }
+            }
+        };
+        self.inbox.push_back(input);
+    }
+
+    fn acted(&mut self, key: WorkKey, done: Done) {
+        let (Some(entry), WorkKey::Task(task)) = (self.book.close(key), key) else { return };
+        let Some(attempt) = entry.attempt else { return };
+        let ask = AskId(self.ports.ids.uuid());
+        let is_output = matches!(done.end, AttemptEnd::Output(_));
+        self.inbox.push_back(Input::Command(Command::EndAttempt { task, attempt, end: done.end, ask }));
+        if let (true, Some(verdict)) = (is_output, done.verdict) {
+            self.inbox.push_back(Input::Command(Command::Judge { task, attempt, verdict }));
+        }
+    }
+
+    /// An actor has ended and its outcome has not arrived.
+    fn lost(&mut self, actor: ActorId, loss: Loss) {
+        let Some((key, entry)) = self.book.close_actor(actor) else { return };
+        if self.stopping || self.run.head.cancelled_by.is_some() {
+            if let (WorkKey::Task(task), Some(attempt)) = (key, entry.attempt) {
+                let what = doubt(&self.run, task, "it was stopped");
+                self.end_unknown(task, attempt, what, None);
+            }
+            return;
+        }
+        let failure = match (&loss, entry.is_overdue) {
+            (_, true) => Failure::new(FailureKind::Timeout, "the attempt did not end within its limit and was stopped"),
+            (Loss::Panicked(message), false) => Failure::new(FailureKind::Panic, format!("the attempt panicked: {message}")),
+            (Loss::Ended, false) => Failure::new(FailureKind::Panic, "the attempt ended without an outcome"),
+        };
+        tracing::warn!(parent: &self.span, actor = %entry.name, reason = %failure.message, "an attempt was lost");
+        let rejected = |by| Verdict { by, accepted: false, evidence: Vec::new(), complaint: Some(failure.message.clone()) };
+        match key {
+            WorkKey::Open(step) => self.inbox.push_back(Input::Command(Command::FailStep { step, failure })),
+            WorkKey::Task(task) => match entry.attempt {
+                Some(attempt) => {
+                    let what = doubt(&self.run, task, &failure.message);
+                    self.end_unknown(task, attempt, what, Some(failure));
+                }
+                None => self.inbox.push_back(Input::Fault { task, key: format!("item {}", task.item + 1), failure }),
+            },
+            WorkKey::Judge(task) => {
+                let attempt = self.run.tasks.get(&task).map_or(0, |task| task.attempts);
+                let verdict = rejected(Judge::Checks);
+                self.inbox.push_back(Input::Command(Command::Judge { task, attempt, verdict }));
+            }
+            WorkKey::JudgeStep(step) => {
+                let verdict = rejected(Judge::Checks);
+                self.inbox.push_back(Input::Command(Command::JudgeStep { step, verdict }));
+            }
+        }
+    }
+
+    fn end_unknown(&mut self, task: TaskId, attempt: u32, what: String, failure: Option<Failure>) {
+        let ask = AskId(self.ports.ids.uuid());
+        let end = AttemptEnd::Unknown { what, failure };
+        self.inbox.push_back(Input::Command(Command::EndAttempt { task, attempt, end, ask }));
+    }
+
+    /// The only place where a run changes. Commands that wait are taken together, with all that follows from them.
+    async fn advance(&mut self, myself: &ActorRef<RunMessage>) -> Result<(), ActorProcessingErr> {
+        if self.appending || self.has_left {
+            return Ok(());
+        }
+        while let Some(input) = self.inbox.pop_front() {
+            match input {
+                Input::Command(command) => {
+                    if let Err(refusal) = self.decide(command.clone()) {
+                        self.refused(&command, &refusal);
+                    }
+                }
+                Input::Request(command, reply) => match self.decide(command) {
+                    Ok(()) => self.replies.push(reply),
+                    Err(refusal) => {
+                        // An asker that has gone away needs no answer.
+                        let _ = reply.send(Err(refusal));
+                    }
+                },
+                Input::Fault { task, key, failure } => self.fault(task, key, failure),
+            }
+        }
+        self.consequences()?;
+        if self.batch.is_empty() {
+            self.answer_replies();
+            self.start_due(myself).await?;
+            return self.leave_if_done();
+        }
+        self.append(myself);
+        Ok(())
+    }
+
+    fn consequences(&mut self) -> Result<(), ActorProcessingErr> {
+        loop {
+            let follows: Vec<Command> = due(&self.run)
+                .into_iter()
+                .filter_map(|due| match due {
+                    Due::Consequence(command) => Some(command),
+                    _ => None,
+                })
+                .collect();
+            if follows.is_empty() {
+                return Ok(());
+            }
+            for command in follows {
+                // A refusal here would repeat for ever: `due` and `decide` disagree, which is a bug of the core.
+                self.decide(command)?;
+            }
+        }
+    }
+
+    fn decide(&mut self, command: Command) -> Result<(), Refusal> {
+        let now_ms = self.ports.clock.now_ms();
+        for event in decide(&self.run, command, now_ms)? {
+            let stamped = Stamped::new(now_ms, event);
+            apply(&mut self.run, &stamped).expect("every decided event applies: a property test says so");
+            match &stamped.event {
+                Event::AttemptStarted { task, attempt, .. } => {
+                    let key = WorkKey::Task(*task);
+                    if self.book.record_attempt(key, *attempt) {
+                        self.released.push(key);
+                    }
+                }
+                Event::StepEnded { step, .. } => self.forget(*step),
+                _ => {}
+            }
+            self.batch.push(stamped);
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, task: TaskId, key: String, failure: Failure) {
+        let attempt = self.run.tasks.get(&task).map_or(0, |task| task.attempts) + 1;
+        let start = Command::StartAttempt { task, key, identity: None, repeat: RepeatClass::Read };
+        let ask = AskId(self.ports.ids.uuid());
+        let end = Command::EndAttempt { task, attempt, end: AttemptEnd::Failed(failure), ask };
+        for command in [start, end] {
+            if let Err(refusal) = self.decide(command.clone()) {
+                self.refused(&command, &refusal);
+                return;
+            }
+        }
+    }
+
+    /// An attempt that may not start is let go; anything else that is refused came too late and changes nothing.
+    fn refused(&mut self, command: &Command, refusal: &Refusal) {
+        tracing::debug!(parent: &self.span, ?command, %refusal, "refused");
+        if let Command::StartAttempt { task, .. } = command {
+            self.book.close(WorkKey::Task(*task));
+        }
+    }
+
+    /// What was kept for a step that has ended.
+    fn forget(&mut self, step: StepIndex) {
+        self.scopes.remove(&step);
+        self.sources.remove(&step);
+        self.spans.remove(&step);
+    }
+
+    fn append(&mut self, myself: &ActorRef<RunMessage>) {
+        self.appending = true;
+        let payloads: Vec<Vec<u8>> = self.batch.iter().map(encode).collect();
+        let first_seq = self.run.head.seq + 1 - payloads.len() as u64;
+        let append = self.ports.journal.append(self.run.head.run, first_seq, payloads);
+        let supervisor = myself.clone();
+        let waits = async move {
+            let result = append.await.map(|_| ());
+            // A supervisor that is gone learns from the journal what became durable.
+            let _ = supervisor.cast(RunMessage::Appended(result));
+        };
+        #[expect(clippy::disallowed_methods, reason = "it ends with the append, which ends with the journal")]
+        tokio::spawn(waits);
+    }
+
+    fn appended(&mut self, result: Result<(), AppendError>) -> Result<(), ActorProcessingErr> {
+        result?;
+        self.appending = false;
+        let events = std::mem::take(&mut self.batch);
+        for reader in &self.ports.readers {
+            reader.durable(&self.run, &events);
+        }
+        self.answer_replies();
+        let now_ms = self.ports.clock.now_ms();
+        for key in std::mem::take(&mut self.released) {
+            let limit_ms = match key {
+                WorkKey::Task(task) => self.run.step(task.step).timeout_ms,
+                _ => PREPARE_LIMIT_MS,
+            };
+            self.book.act(key, now_ms.saturating_add(limit_ms).saturating_add(DEADLINE_GRACE_MS));
+        }
+        if events.iter().any(|stamped| matches!(stamped.event, Event::CancelAsked { .. })) {
+            self.book.kill_all();
+        }
+        Ok(())
+    }
+
+    fn answer_replies(&mut self) {
+        for reply in self.replies.drain(..) {
+            // An asker that has gone away needs no answer.
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    /// Starts what became due and is not in flight; later steps first, so that what is begun is finished.
+    async fn start_due(&mut self, myself: &ActorRef<RunMessage>) -> Result<(), ActorProcessingErr> {
+        if self.draining || self.run.head.end.is_some() || self.run.head.cancelled_by.is_some() {
+            return Ok(());
+        }
+        let now_ms = self.ports.clock.now_ms();
+        for due in due(&self.run).into_iter().rev() {
+            let (key, purpose) = match due {
+                Due::Open { step } => (WorkKey::Open(step), Purpose::Open),
+                Due::Start { task } => (WorkKey::Task(task), Purpose::Task),
+                Due::StartAt { task, at_ms } if at_ms <= now_ms => (WorkKey::Task(task), Purpose::Task),
+                Due::Judge { task, attempt, by: Judge::Checks } => match &self.run.tasks[&task].phase {
+                    TaskPhase::Judging { output, .. } => {
+                        (WorkKey::Judge(task), Purpose::Judge { attempt, output: output.clone() })
+                    }
+                    _ => continue,
+                },
+                Due::JudgeStep { step } => (WorkKey::JudgeStep(step), Purpose::JudgeStep),
+                // Consequences were taken before; the other judges speak by themselves.
+                Due::Consequence(_) | Due::StartAt { .. } | Due::Judge { .. } => continue,
+            };
+            if self.book.get(key).is_some() {
+                continue;
+            }
+            let Ok(permit) = self.permits.clone().try_acquire_owned() else { continue };
+            self.spawn(myself, key, purpose, now_ms, permit).await?;
+        }
+        Ok(())
+    }
+
+    async fn spawn(
+        &mut self,
+        myself: &ActorRef<RunMessage>,
+        key: WorkKey,
+        purpose: Purpose,
+        now_ms: u64,
+        permit: tokio::sync::OwnedSemaphorePermit,
+    ) -> Result<(), ActorProcessingErr> {
+        let job = self.job(key);
+        let role = Role::of(self.run.step(job.step));
+        self.spawned += 1;
+        let name = format!(
+            "{}/{}[{}]/{}#{}",
+            self.run.head.run.short(),
+            self.run.step(job.step).id,
+            job.item,
+            role.name(),
+            self.spawned
+        );
+        let step_span = self.span_of(job.step);
+        let span = telemetry::attempt_span(&step_span, role.name(), job.item);
+        let arguments =
+            AttemptArguments { key, purpose, job, ports: self.ports.clone(), supervisor: myself.clone(), span };
+        let spawned = Attempt::spawn_linked(Some(name.clone()), Attempt, arguments, myself.get_cell()).await;
+        let (actor, _) = spawned.map_err(|error| format!("cannot start an attempt: {error}"))?;
+        actor.cast(AttemptMessage::Prepare)?;
+        let entry = Entry {
+            actor,
+            name,
+            role: role.name(),
+            attempt: None,
+            is_acting: false,
+            is_overdue: false,
+            since_ms: now_ms,
+            deadline_ms: now_ms + PREPARE_LIMIT_MS,
+            _permit: permit,
+        };
+        self.book.open(key, entry);
+        Ok(())
+    }
+
+    fn span_of(&mut self, step: StepIndex) -> tracing::Span {
+        let name = self.run.step(step).id.to_string();
+        let run = &self.span;
+        self.spans.entry(step).or_insert_with(|| telemetry::step_span(run, &name)).clone()
+    }
+
+    fn job(&mut self, key: WorkKey) -> Job {
+        let (step, item) = match key {
+            WorkKey::Open(step) | WorkKey::JudgeStep(step) => (step, 0),
+            WorkKey::Task(task) | WorkKey::Judge(task) => (task.step, task.item),
+        };
+        let mut scope = self.scope(step);
+        if matches!(key, WorkKey::JudgeStep(_)) {
+            scope = self.with_own_results(scope, step);
+        }
+        let source = match key {
+            WorkKey::Task(_) | WorkKey::Judge(_) => self.source(step),
+            WorkKey::Open(_) | WorkKey::JudgeStep(_) => None,
+        };
+        let upstream = match self.run.steps[step as usize].phase.items() {
+            Some(Items::Flow { from }) if source.is_some() => self.run.tasks.get(&TaskId::new(*from, item)).and_then(|task| {
+                match &task.phase {
+                    TaskPhase::Done { output, .. } => Some((task.key.clone(), output.clone())),
+                    _ => None,
+                }
+            }),
+            _ => None,
+        };
+        Job {
+            run: self.run.head.run,
+            plan: self.run.plan.clone(),
+            step,
+            item,
+            scope,
+            source,
+            upstream,
+            fresh: self.run.head.origin.fresh,
+        }
+    }
+
+    /// Inputs and the ended steps that a step refers to; the same for all its tasks.
+    fn scope(&mut self, step: StepIndex) -> Scope {
+        if let Some(scope) = self.scopes.get(&step) {
+            return scope.clone();
+        }
+        let plan = self.run.plan.clone();
+        let mut steps = BTreeMap::new();
+        for reference in &plan.step(step).refs {
+            let Some(at) = plan.index_of(&reference.step) else { continue };
+            if self.run.steps[at as usize].phase.word() == "pending" || self.run.steps[at as usize].ended_ms == 0 {
+                continue;
+            }
+            let view = self.views.entry(at).or_insert_with(|| Arc::new(StepView::of(&self.run, at)));
+            steps.insert(reference.step.to_string(), view.clone());
+        }
+        let scope = Scope::new(self.ports.blobs.clone(), &self.run.head.inputs, steps);
+        self.scopes.insert(step, scope.clone());
+        scope
+    }
+
+    /// What `all_done_when` may use besides: the step's own results.
+    fn with_own_results(&self, scope: Scope, step: StepIndex) -> Scope {
+        use crate::plan_file::expr::Lookup as _;
+        let id = self.run.step(step).id.to_string();
+        let view = Arc::new(StepView::of(&self.run, step));
+        let own = Scope::new(
+            self.ports.blobs.clone(),
+            &self.run.head.inputs,
+            BTreeMap::from([(id.clone(), view)]),
+        );
+        ["count", "done", "failed", "quarantined", "skipped", "items", "errors"].into_iter().fold(scope, |scope, name| {
+            match own.step(&id, name) {
+                Ok(value) => scope.with(name, value),
+                Err(_) => scope,
+            }
+        })
+    }
+
+    fn source(&mut self, step: StepIndex) -> Option<Arc<ItemSource>> {
+        if let Some(source) = self.sources.get(&step) {
+            return Some(source.clone());
+        }
+        let source = Arc::new(ItemSource::of(&self.run, step)?);
+        self.sources.insert(step, source.clone());
+        Some(source)
+    }
+
+    fn leave_if_done(&mut self) -> Result<(), ActorProcessingErr> {
+        let exit = if let Some(end) = self.run.head.end {
+            RunExit::Ended(end)
+        } else if !self.book.is_empty() {
+            return Ok(());
+        } else if self.draining {
+            RunExit::Interrupted
+        } else if self.leaves_when_waiting && self.run.awaits_person() && due(&self.run).is_empty() {
+            RunExit::Waiting
+        } else {
+            return Ok(());
+        };
+        self.has_left = true;
+        self.registry.cast(RegistryMessage::Left { run: self.run.head.run, exit })?;
+        Ok(())
+    }
+
+    fn node(&self) -> TreeNode {
+        let now_ms = self.ports.clock.now_ms();
+        let state = if self.run.head.cancelled_by.is_some() {
+            "being cancelled"
+        } else if self.stopping {
+            "stopping"
+        } else if self.draining {
+            "taking nothing new"
+        } else if self.book.is_empty() && self.run.awaits_person() {
+            "waiting for a person"
+        } else {
+            "running"
+        };
+        TreeNode {
+            name: format!("run {} {}", self.run.head.run.short(), self.run.plan.name()),
+            kind: row("run").restart.word().to_owned(),
+            restarts: 0,
+            state: state.to_owned(),
+            children: self.book.nodes(&self.run, now_ms),
+        }
+    }
+}
+
+/// The run of a supervisor, for its name.
+#[must_use]
+pub fn actor_name(run: RunId) -> String {
+    format!("run/{run}")
+}

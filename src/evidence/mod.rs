@@ -1,0 +1,179 @@
+//! Checks to verdicts: the engine looks, nobody is believed.
+//!
+//! What it does not do: decide what follows from a verdict; that is the core's.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::database::Databases;
+use crate::domain::plan::Check;
+use crate::domain::verdict::{Judge, Verdict};
+use crate::plan_file::expr::{self, ExprError, Lookup};
+
+/// Largest file that a `parses` check reads.
+const PARSED_BYTES_MAX: u64 = 256 << 20;
+
+/// What the engine knows beside the names of an expression.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The project folder.
+    pub workspace: &'a Path,
+    /// Databases by address.
+    pub databases: &'a dyn Databases,
+    /// Tools that were called in the attempt and succeeded.
+    pub called: &'a [String],
+    /// The database whose `sql` checks ran inside the writing transaction already.
+    pub written: Option<&'a str>,
+}
+
+/// Evaluates checks in order and stops at the first that does not hold.
+pub async fn check(checks: &[Check], scope: &dyn Lookup, facts: &Facts<'_>) -> Verdict {
+    let mut evidence = Vec::with_capacity(checks.len());
+    for check in checks {
+        match one(check, scope, facts).await {
+            Ok(Seen { holds: true, line }) => evidence.push(line),
+            Ok(Seen { holds: false, line }) => return rejected(evidence, line),
+            Err(error) => return rejected(evidence, error.to_string()),
+        }
+    }
+    Verdict { by: Judge::Checks, accepted: true, evidence, complaint: None }
+}
+
+fn rejected(evidence: Vec<String>, complaint: String) -> Verdict {
+    Verdict { by: Judge::Checks, accepted: false, evidence, complaint: Some(complaint) }
+}
+
+/// What one check saw.
+struct Seen {
+    holds: bool,
+    line: String,
+}
+
+async fn one(check: &Check, scope: &dyn Lookup, facts: &Facts<'_>) -> Result<Seen, ExprError> {
+    match check {
+        Check::Expression(text) => {
+            let judged = expr::judge(text, scope)?;
+            Ok(Seen { holds: judged.holds, line: judged.evidence })
+        }
+        Check::File { path, exists, parses } => {
+            let path = text_of(path, scope)?;
+            Ok(file(facts, &path, *exists, parses.as_deref()))
+        }
+        Check::Sql { database, query, equals } => {
+            let database = text_of(database, scope)?;
+            let wanted = expr::render(equals, scope)?;
+            if facts.written == Some(database.as_str()) {
+                // It ran inside the transaction, with its rows; had it not held, nothing would have been written.
+                return Ok(Seen { holds: true, line: format!("`{query}` = {wanted}, before the commit") });
+            }
+            Ok(sql(facts, &database, query, &wanted).await)
+        }
+        Check::Called { tool } => {
+            let holds = facts.called.contains(tool);
+            let line = if holds { format!("{tool} was called and succeeded") } else { format!("{tool} was not called") };
+            Ok(Seen { holds, line })
+        }
+    }
+}
+
+fn text_of(template: &str, scope: &dyn Lookup) -> Result<String, ExprError> {
+    Ok(match expr::render(&Value::String(template.to_owned()), scope)? {
+        Value::String(text) => text,
+        other => other.to_string(),
+    })
+}
+
+fn file(facts: &Facts<'_>, path: &str, exists: Option<bool>, parses: Option<&str>) -> Seen {
+    let full = facts.workspace.join(path);
+    let is_there = full.exists();
+    if exists == Some(false) {
+        let line = format!("file `{path}` {}", if is_there { "exists" } else { "does not exist" });
+        return Seen { holds: !is_there, line };
+    }
+    if !is_there {
+        return Seen { holds: false, line: format!("file `{path}` does not exist") };
+    }
+    let Some(format) = parses else {
+        return Seen { holds: true, line: format!("file `{path}` exists") };
+    };
+    match parse(&full, format) {
+        Ok(()) => Seen { holds: true, line: format!("file `{path}` is {format}") },
+        Err(why) => Seen { holds: false, line: format!("file `{path}` is not {format}: {why}") },
+    }
+}
+
+fn parse(path: &Path, format: &str) -> Result<(), String> {
+    let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if bytes > PARSED_BYTES_MAX {
+        return Err(format!("{bytes} bytes are more than the {PARSED_BYTES_MAX} that a check reads"));
+    }
+    let content = std::fs::read(path).map_err(|error| error.to_string())?;
+    match format {
+        "json" => {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&content).map(|_| ()).map_err(|error| error.to_string())
+        }
+        "yaml" => {
+            let text = std::str::from_utf8(&content).map_err(|error| error.to_string())?;
+            serde_saphyr::from_str::<Value>(text).map(|_| ()).map_err(|error| error.without_snippet().to_string())
+        }
+        "text" => std::str::from_utf8(&content).map(|_| ()).map_err(|error| error.to_string()),
+        "pdf" => {
+            let head = &content[..content.len().min(1024)];
+            let is_pdf = head.windows(5).any(|window| window == b"%PDF-");
+            if is_pdf { Ok(()) } else { Err("no `%PDF-` in its first 1,024 bytes".to_owned()) }
+        }
+        other => Err(format!("`{other}` is no format that this version parses")),
+    }
+}
+
+async fn sql(facts: &Facts<'_>, database: &str, query: &str, wanted: &Value) -> Seen {
+    let rows = match facts.databases.open(database) {
+        Ok(database) => database.query(query, &[], 1).await,
+        Err(error) => Err(error),
+    };
+    match rows {
+        Ok(rows) => {
+            let found = rows.first().and_then(|row| row.values().next().cloned()).unwrap_or(Value::Null);
+            let holds = same_value(&found, wanted);
+            let line = if holds {
+                format!("`{query}` = {found}")
+            } else {
+                format!("`{query}` gives {found}, not {wanted}")
+            };
+            Seen { holds, line }
+        }
+        Err(error) => Seen { holds: false, line: format!("`{query}`: {error}") },
+    }
+}
+
+/// Numbers by value, everything else as JSON.
+fn same_value(left: &Value, right: &Value) -> bool {
+    match (left.as_f64(), right.as_f64()) {
+        (Some(left), Some(right)) => left == right,
+        _ => left == right,
+    }
+}
+
+/// Whether a value fits a JSON Schema; all faults in one bounded line.
+///
+/// # Errors
+/// The faults.
+pub fn fits_schema(schema: &Value, value: &Value) -> Result<(), String> {
+    const FAULTS_MAX: usize = 10;
+    let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .offline()
+        .build(schema)
+        .map_err(|error| format!("the output schema does not hold: {}", error.masked()))?;
+    let faults: Vec<String> = validator
+        .iter_errors(value)
+        .take(FAULTS_MAX)
+        .map(|error| {
+            let at = error.instance_path().to_string();
+            let place = if at.is_empty() { "the output".to_owned() } else { format!("`{at}`") };
+            format!("{place}: {}", error.masked())
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(format!("the output does not fit its schema: {}", faults.join("; "))) }
+}

@@ -1,0 +1,44 @@
+//! Every span and field name, in one place, and the subscriber that writes log lines.
+
+/// Span of a run.
+pub const RUN: &str = "run";
+/// Span of a step.
+pub const STEP: &str = "step";
+/// Span of an attempt: the GenAI name, so that traces read alike with and without a model.
+pub const ATTEMPT: &str = "invoke_agent";
+
+/// Starts writing log lines to standard error when `filter` (the content of `RUST_LOG`) asks for any.
+pub fn start(filter: Option<&str>) {
+    let Some(filter) = filter.filter(|filter| !filter.is_empty()) else { return };
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .finish();
+    // A second subscriber in one process (tests) changes nothing.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// The span of a run.
+#[must_use]
+pub fn run_span(run: &crate::domain::ids::RunId, plan: &str) -> tracing::Span {
+    tracing::info_span!(RUN, "ollmcp.run.id" = %run, "ollmcp.plan" = plan)
+}
+
+/// The span of a step, inside its run's.
+#[must_use]
+pub fn step_span(run: &tracing::Span, step: &str) -> tracing::Span {
+    tracing::info_span!(parent: run, STEP, "ollmcp.step.id" = step)
+}
+
+/// The span of an attempt, inside its step's.
+#[must_use]
+pub fn attempt_span(step: &tracing::Span, role: &str, item: u32) -> tracing::Span {
+    tracing::info_span!(
+        parent: step,
+        ATTEMPT,
+        "gen_ai.operation.name" = "invoke_agent",
+        "gen_ai.agent.name" = role,
+        "ollmcp.item" = item
+    )
+}
