@@ -1,1 +1,3 @@
-//! (being built)
+//! What only the system can do. The one room where `unsafe` may stand, each use with its reason.
+
+pub mod process_group;

@@ -9,6 +9,17 @@ use serde_json::{Map, Value};
 
 use crate::domain::plan::RepeatClass;
 
+pub mod connection;
+mod environment;
+mod lines;
+mod masking;
+pub mod pool;
+mod process;
+mod result;
+pub mod servers;
+pub mod spec;
+mod table;
+
 /// One tool as a server describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolSpec {

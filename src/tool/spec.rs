@@ -1,0 +1,82 @@
+//! What is needed to start one tool server, already checked and expanded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::domain::plan::RepeatClass;
+
+/// How long a server may take from its start to its list of tools.
+pub const START_TIMEOUT_MS: u64 = 20_000;
+
+/// One declared tool server.
+#[derive(Clone, PartialEq)]
+pub struct ServerSpec {
+    /// Name in the configuration; the part before the dot in `server.tool`.
+    pub name: String,
+    /// The program, looked up in `PATH`.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables set for it, already expanded.
+    pub env: BTreeMap<String, String>,
+    /// Folder it runs in; none: ours.
+    pub cwd: Option<PathBuf>,
+    /// Limit of the whole start, listing of tools included.
+    pub start_timeout_ms: u64,
+    /// A call without answer and without progress for so long has failed; none: only the call's own limit counts.
+    pub idle_timeout_ms: Option<u64>,
+    /// Names of our own variables that are passed on beside the usual ones.
+    pub env_passed: Vec<String>,
+    /// Where it may leave large results; for our own servers only.
+    pub spill_dir: Option<PathBuf>,
+    /// Corrections of what its tools say about themselves, by tool name.
+    pub overrides: BTreeMap<String, ToolOverride>,
+    /// Tools that are not offered.
+    pub disabled_tools: BTreeSet<String>,
+    /// Texts that must not appear in messages.
+    pub secrets: Vec<String>,
+}
+
+/// A correction of what a tool says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolOverride {
+    /// Replaces the class from its annotations.
+    pub repeat: Option<RepeatClass>,
+    /// Arguments that are files.
+    pub files: Vec<String>,
+}
+
+impl ServerSpec {
+    /// A server with nothing but a command line.
+    #[must_use]
+    pub fn new(name: impl Into<String>, command: impl Into<String>, args: &[&str]) -> Self {
+        Self {
+            name: name.into(),
+            command: command.into(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env: BTreeMap::new(),
+            cwd: None,
+            start_timeout_ms: START_TIMEOUT_MS,
+            idle_timeout_ms: None,
+            env_passed: Vec::new(),
+            spill_dir: None,
+            overrides: BTreeMap::new(),
+            disabled_tools: BTreeSet::new(),
+            secrets: Vec::new(),
+        }
+    }
+}
+
+/// Values of variables and secrets stay out.
+impl fmt::Debug for ServerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSpec")
+            .field("name", &self.name)
+            .field("command", &self.command)
+            .field("args", &self.args.len())
+            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field("cwd", &self.cwd)
+            .finish_non_exhaustive()
+    }
+}
