@@ -1,2 +1,4 @@
 //! One test crate, many modules: each proves one room or one promise on real parts.
 mod journal;
+
+mod pdf;
