@@ -2,3 +2,5 @@
 mod journal;
 
 mod pdf;
+
+mod plan_file;
