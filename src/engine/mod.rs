@@ -3,6 +3,7 @@
 //! The engine sees ports, never Ollama, sled or a file: [`Ports`] is all that it has.
 
 pub mod attempt;
+pub mod jobs;
 pub mod registry;
 pub mod roles;
 pub mod root;

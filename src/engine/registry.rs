@@ -57,8 +57,6 @@ pub enum RegistryMessage {
     Status(RpcReplyPort<TreeNode>),
 }
 
-impl ractor::Message for RegistryMessage {}
-
 /// The registry.
 #[derive(Debug)]
 pub struct Registry;

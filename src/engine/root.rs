@@ -186,8 +186,6 @@ enum RootMessage {
     Tree(RpcReplyPort<TreeNode>),
 }
 
-impl ractor::Message for RootMessage {}
-
 #[derive(Debug)]
 struct Root;
 
@@ -357,8 +355,6 @@ struct Keeper;
 enum KeeperMessage {
     Ended(Result<(), String>),
 }
-
-impl ractor::Message for KeeperMessage {}
 
 struct KeeperState {
     row: &'static Row,

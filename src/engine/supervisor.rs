@@ -5,7 +5,7 @@
 
 mod book;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +16,14 @@ use super::attempt::{Attempt, AttemptArguments, AttemptMessage, Purpose};
 use super::registry::RegistryMessage;
 use super::roles::Role;
 use super::tree::{TreeNode, row};
-use super::values::{ItemSource, Scope, StepView};
-use super::work::{Done, Job, Opened, Prepared};
+use super::jobs::Jobs;
+use super::work::{Done, Opened, Prepared};
 use super::Ports;
 use crate::domain::command::{AttemptEnd, Command, Refusal};
 use crate::domain::event::{Event, RunEnd, Stamped, encode};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::{AskId, RunId, StepIndex, TaskId};
 use crate::domain::ladder::Ladder;
-use crate::domain::payload::Items;
 use crate::domain::plan::RepeatClass;
 use crate::domain::run::{Due, RunState, TaskPhase, apply, decide, due, fold};
 use crate::domain::verdict::{Judge, Verdict};
@@ -129,8 +128,6 @@ pub enum RunMessage {
     Status(RpcReplyPort<TreeNode>),
 }
 
-impl ractor::Message for RunMessage {}
-
 /// How a supervisor begins.
 #[derive(Clone, Debug)]
 pub enum Beginning {
@@ -176,9 +173,7 @@ pub struct SupervisorState {
     /// Attempts whose intent is in the batch.
     released: Vec<WorkKey>,
     book: Book,
-    views: HashMap<StepIndex, Arc<StepView>>,
-    scopes: HashMap<StepIndex, Scope>,
-    sources: HashMap<StepIndex, Arc<ItemSource>>,
+    jobs: Jobs,
     spans: HashMap<StepIndex, tracing::Span>,
     span: tracing::Span,
     draining: bool,
@@ -222,6 +217,7 @@ impl Actor for RunSupervisor {
                 *run
             }
         };
+        let jobs = Jobs::new(arguments.ports.blobs.clone());
         let span = telemetry::run_span(&run.head.run, run.plan.name());
         myself.cast(RunMessage::Begin)?;
         Ok(SupervisorState {
@@ -236,9 +232,7 @@ impl Actor for RunSupervisor {
             replies: Vec::new(),
             released: Vec::new(),
             book: Book::default(),
-            views: HashMap::new(),
-            scopes: HashMap::new(),
-            sources: HashMap::new(),
+            jobs,
             spans: HashMap::new(),
             span,
             draining: false,
@@ -523,8 +517,7 @@ impl SupervisorState {
 
     /// What was kept for a step that has ended.
     fn forget(&mut self, step: StepIndex) {
-        self.scopes.remove(&step);
-        self.sources.remove(&step);
+        self.jobs.forget(step);
         self.spans.remove(&step);
     }
 
@@ -610,7 +603,11 @@ impl SupervisorState {
         now_ms: u64,
         permit: tokio::sync::OwnedSemaphorePermit,
     ) -> Result<(), ActorProcessingErr> {
-        let job = self.job(key);
+        let job = match key {
+            WorkKey::Open(step) => self.jobs.opening(&self.run, step),
+            WorkKey::JudgeStep(step) => self.jobs.judging_step(&self.run, step),
+            WorkKey::Task(task) | WorkKey::Judge(task) => self.jobs.task(&self.run, task),
+        };
         let role = Role::of(self.run.step(job.step));
         self.spawned += 1;
         let name = format!(
@@ -647,87 +644,6 @@ impl SupervisorState {
         let name = self.run.step(step).id.to_string();
         let run = &self.span;
         self.spans.entry(step).or_insert_with(|| telemetry::step_span(run, &name)).clone()
-    }
-
-    fn job(&mut self, key: WorkKey) -> Job {
-        let (step, item) = match key {
-            WorkKey::Open(step) | WorkKey::JudgeStep(step) => (step, 0),
-            WorkKey::Task(task) | WorkKey::Judge(task) => (task.step, task.item),
-        };
-        let mut scope = self.scope(step);
-        if matches!(key, WorkKey::JudgeStep(_)) {
-            scope = self.with_own_results(scope, step);
-        }
-        let source = match key {
-            WorkKey::Task(_) | WorkKey::Judge(_) => self.source(step),
-            WorkKey::Open(_) | WorkKey::JudgeStep(_) => None,
-        };
-        let upstream = match self.run.steps[step as usize].phase.items() {
-            Some(Items::Flow { from }) if source.is_some() => self.run.tasks.get(&TaskId::new(*from, item)).and_then(|task| {
-                match &task.phase {
-                    TaskPhase::Done { output, .. } => Some((task.key.clone(), output.clone())),
-                    _ => None,
-                }
-            }),
-            _ => None,
-        };
-        Job {
-            run: self.run.head.run,
-            plan: self.run.plan.clone(),
-            step,
-            item,
-            scope,
-            source,
-            upstream,
-            fresh: self.run.head.origin.fresh,
-        }
-    }
-
-    /// Inputs and the ended steps that a step refers to; the same for all its tasks.
-    fn scope(&mut self, step: StepIndex) -> Scope {
-        if let Some(scope) = self.scopes.get(&step) {
-            return scope.clone();
-        }
-        let plan = self.run.plan.clone();
-        let mut steps = BTreeMap::new();
-        for reference in &plan.step(step).refs {
-            let Some(at) = plan.index_of(&reference.step) else { continue };
-            if self.run.steps[at as usize].phase.word() == "pending" || self.run.steps[at as usize].ended_ms == 0 {
-                continue;
-            }
-            let view = self.views.entry(at).or_insert_with(|| Arc::new(StepView::of(&self.run, at)));
-            steps.insert(reference.step.to_string(), view.clone());
-        }
-        let scope = Scope::new(self.ports.blobs.clone(), &self.run.head.inputs, steps);
-        self.scopes.insert(step, scope.clone());
-        scope
-    }
-
-    /// What `all_done_when` may use besides: the step's own results.
-    fn with_own_results(&self, scope: Scope, step: StepIndex) -> Scope {
-        use crate::plan_file::expr::Lookup as _;
-        let id = self.run.step(step).id.to_string();
-        let view = Arc::new(StepView::of(&self.run, step));
-        let own = Scope::new(
-            self.ports.blobs.clone(),
-            &self.run.head.inputs,
-            BTreeMap::from([(id.clone(), view)]),
-        );
-        ["count", "done", "failed", "quarantined", "skipped", "items", "errors"].into_iter().fold(scope, |scope, name| {
-            match own.step(&id, name) {
-                Ok(value) => scope.with(name, value),
-                Err(_) => scope,
-            }
-        })
-    }
-
-    fn source(&mut self, step: StepIndex) -> Option<Arc<ItemSource>> {
-        if let Some(source) = self.sources.get(&step) {
-            return Some(source.clone());
-        }
-        let source = Arc::new(ItemSource::of(&self.run, step)?);
-        self.sources.insert(step, source.clone());
-        Some(source)
     }
 
     fn leave_if_done(&mut self) -> Result<(), ActorProcessingErr> {

@@ -58,11 +58,12 @@ impl ItemSource {
                 let lines = match self.lines.get() {
                     Some(lines) => lines.clone(),
                     None => {
-                        let opened = Arc::new(blobs.lines(blob).map_err(|error| lost(&error))?);
+                        let opened = Arc::new(Lines::open(blobs, blob).map_err(|error| lost(&error))?);
                         self.lines.get_or_init(|| opened).clone()
                     }
                 };
-                lines.value(u64::from(index)).map_err(|error| lost(&error))
+                let found = lines.get(index as usize).map_err(|error| lost(&error))?;
+                found.ok_or_else(|| lost(&"the stored list is shorter"))
             }
         }
     }

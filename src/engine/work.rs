@@ -19,6 +19,7 @@ use crate::domain::payload::{Items, Payload};
 use crate::domain::plan::{Check, ForEach, Plan, RepeatClass, Step, StepKind};
 use crate::domain::verdict::{Judge, Verdict};
 use crate::evidence;
+use crate::journal::lines::LinesWriter;
 use crate::plan_file::expr::{self, ExprError};
 use crate::tool::{ToolCall, ToolError, ToolSpec};
 
@@ -228,9 +229,12 @@ async fn store_list(ports: &Ports, job: &Job, items: Vec<Value>) -> Opened {
         if let Err(failure) = distinct_keys(&job, &items) {
             return Opened::Fault(failure);
         }
-        let len = u32::try_from(items.len()).expect("a list has at most ITEMS_MAX items");
-        match blobs.put_lines(&items) {
-            Ok(blob) => Opened::Items(Items::List { len, blob }),
+        let stored = LinesWriter::new(&blobs).and_then(|mut lines| {
+            items.iter().try_for_each(|item| lines.push(item))?;
+            lines.finish()
+        });
+        match stored {
+            Ok(items) => Opened::Items(items),
             Err(error) => Opened::Fault(Failure::new(FailureKind::Busy, format!("cannot store the list: {error}"))),
         }
     })
@@ -492,7 +496,13 @@ fn hash_file(path: &Path) -> Option<Digest> {
     }
     let mut hash = sha2::Sha256::new();
     let mut file = std::fs::File::open(path).ok()?;
-    std::io::copy(&mut file, &mut hash).ok()?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer).ok()? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
     Some(Digest(hash.finalize().into()))
 }
 
@@ -694,6 +704,24 @@ pub async fn judge_step(ports: &Ports, job: &Job) -> Verdict {
         &facts(ports, &[], None),
     )
     .await
+}
+
+/// What the database must hold for a done task of DATABASE_WRITER, worked out again from the stored outputs.
+///
+/// # Errors
+/// Why it cannot be worked out, in words.
+pub async fn expectation(
+    ports: &Ports,
+    job: &Job,
+    identity: Option<Digest>,
+) -> Result<(String, database::Expectation), String> {
+    let (scope, key) = job.item_scope(ports).map_err(|error| error.to_string())?;
+    let ready = prepared_act(ports, job, scope, &key).await.map_err(|failure| failure.message)?;
+    let Act::Write { address, job: write, .. } = ready.act else { return Err("the task writes no rows".to_owned()) };
+    let WriteJob { mut key, target, tables, .. } = *write;
+    // The agent's text may have changed since: the rows were written under the identity of then.
+    key.identity = identity.unwrap_or(key.identity);
+    Ok((address, database::Expectation { key, target, tables }))
 }
 
 fn facts<'a>(ports: &'a Ports, called: &'a [String], written: Option<&'a str>) -> evidence::Facts<'a> {

@@ -28,7 +28,7 @@ pub struct Facts<'a> {
 }
 
 /// Evaluates checks in order and stops at the first that does not hold.
-pub async fn check(checks: &[Check], scope: &dyn Lookup, facts: &Facts<'_>) -> Verdict {
+pub async fn check(checks: &[Check], scope: &(dyn Lookup + Sync), facts: &Facts<'_>) -> Verdict {
     let mut evidence = Vec::with_capacity(checks.len());
     for check in checks {
         match one(check, scope, facts).await {
@@ -50,7 +50,7 @@ struct Seen {
     line: String,
 }
 
-async fn one(check: &Check, scope: &dyn Lookup, facts: &Facts<'_>) -> Result<Seen, ExprError> {
+async fn one(check: &Check, scope: &(dyn Lookup + Sync), facts: &Facts<'_>) -> Result<Seen, ExprError> {
     match check {
         Check::Expression(text) => {
             let judged = expr::judge(text, scope)?;
@@ -77,7 +77,7 @@ async fn one(check: &Check, scope: &dyn Lookup, facts: &Facts<'_>) -> Result<See
     }
 }
 
-fn text_of(template: &str, scope: &dyn Lookup) -> Result<String, ExprError> {
+fn text_of(template: &str, scope: &(dyn Lookup + Sync)) -> Result<String, ExprError> {
     Ok(match expr::render(&Value::String(template.to_owned()), scope)? {
         Value::String(text) => text,
         other => other.to_string(),

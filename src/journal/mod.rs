@@ -91,6 +91,27 @@ pub struct Frame {
     pub records: Vec<Record>,
 }
 
+/// Sees frames on the writer's thread: it must be quick, and slows all appends when it is not.
+#[derive(Clone)]
+pub struct Observer(std::sync::Arc<dyn Fn(Frame) + Send + Sync>);
+
+impl Observer {
+    /// An observer that hands each frame to `see`.
+    pub fn new(see: impl Fn(Frame) + Send + Sync + 'static) -> Self {
+        Self(std::sync::Arc::new(see))
+    }
+
+    fn see(&self, frame: Frame) {
+        (self.0)(frame);
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
 /// How an append can fail.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {

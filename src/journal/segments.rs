@@ -15,7 +15,7 @@ use super::disk::{self, HEADER_BYTES, Header, LARGE_NAME, SEGMENT_BYTES_MAX, SPA
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEAD_BYTES, RECORD_HEAD_BYTES};
 use super::reader::{self, End, Fold, Scan};
 use super::writer::{self, Append, Lines, Request};
-use super::{AppendError, Heads, Journal, JournalError, Position};
+use super::{Observer, AppendError, Heads, Journal, JournalError, Position};
 use crate::domain::ids::RunId;
 
 /// Usual length of a segment file.
@@ -37,6 +37,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// See [`FREE_BYTES_MIN`].
     pub free_bytes_min: u64,
+    /// Who sees each frame once it is durable, in order, before its appends are answered.
+    pub observer: Option<Observer>,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             heads: Heads::new(),
             segment_bytes: SEGMENT_BYTES,
             free_bytes_min: FREE_BYTES_MIN,
+            observer: None,
         }
     }
 }
@@ -79,7 +82,7 @@ impl Segments {
     /// # Errors
     /// [`JournalError`]; nothing was changed then, though `fold` may have seen frames.
     pub fn open(dir: &Path, options: Options, fold: &mut Fold<'_>) -> Result<Opened, JournalError> {
-        let Options { create, from, heads, segment_bytes, free_bytes_min } = options;
+        let Options { create, from, heads, segment_bytes, free_bytes_min, observer } = options;
         let segment_bytes = segment_bytes.clamp(4096, SEGMENT_BYTES_MAX);
         match disk::segment_numbers(dir) {
             Ok(numbers) if !numbers.is_empty() => {}
@@ -102,6 +105,7 @@ impl Segments {
             heads: heads.clone(),
             segment_bytes,
             free_bytes_min,
+            observer,
         })?;
         let journal = Self { requests: lines.requests.clone(), end: lines.end.clone(), lines: Mutex::new(Some(lines)) };
         Ok(Opened { journal, last, heads, notes })

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::disk::{self, HEADER_BYTES, Header};
 use super::filler::Filler;
 use super::frame::Encoder;
-use super::{AppendError, Head, Heads, JournalError, Link, Position};
+use super::{AppendError, Frame, Head, Heads, JournalError, Link, Observer, Position, Record};
 use crate::domain::ids::RunId;
 
 /// How many appends may wait for the writer.
@@ -56,6 +56,7 @@ pub(super) struct Start {
     pub(super) heads: Heads,
     pub(super) segment_bytes: u64,
     pub(super) free_bytes_min: u64,
+    pub(super) observer: Option<Observer>,
 }
 
 /// The ways to a running writer.
@@ -95,6 +96,7 @@ pub(super) fn start(start: Start) -> Result<Lines, JournalError> {
         place: start,
         filler,
         encoder: Encoder::default(),
+        records: Vec::new(),
         group_bytes_max,
         is_stopping: is_stopping.clone(),
     };
@@ -117,6 +119,8 @@ struct Writer {
     encoder: Encoder,
     /// Link of the last record in the encoder: `place.last_link` once it is written.
     pending_link: Link,
+    /// The records in the encoder, for the observer.
+    records: Vec<Record>,
     group_bytes_max: usize,
     is_stopping: Arc<AtomicBool>,
 }
@@ -136,7 +140,10 @@ impl Writer {
             }
             let written = if self.encoder.count() == 0 { Ok(()) } else { self.write_frame() };
             match written {
-                Ok(()) => answer(waiting, &Ok(self.place.last)),
+                Ok(()) => {
+                    self.tell_observer();
+                    answer(waiting, &Ok(self.place.last));
+                }
                 Err(error) => {
                     let reason = chain_text(&error);
                     tracing::error!(%reason, "journal writer stopped");
@@ -185,14 +192,26 @@ impl Writer {
             let _ = answer.send(Err(refusal));
             return;
         }
-        for payload in &payloads {
+        for payload in payloads {
             let seq = head.seq + 1;
-            let link = self.encoder.push(run, seq, head.link, payload);
+            let link = self.encoder.push(run, seq, head.link, &payload);
             head = Head { seq, link };
+            if self.place.observer.is_some() {
+                self.records.push(Record { run, seq, link, payload });
+            }
         }
         self.place.heads.insert(run, head);
         self.pending_link = head.link;
         waiting.push(answer);
+    }
+
+    /// The observer sees each frame before anyone is answered: what is answered is never missing from what it saw.
+    fn tell_observer(&mut self) {
+        if let Some(observer) = &self.place.observer
+            && !self.records.is_empty()
+        {
+            observer.see(Frame { position: self.place.last, records: std::mem::take(&mut self.records) });
+        }
     }
 
     fn write_frame(&mut self) -> Result<(), JournalError> {

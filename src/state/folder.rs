@@ -127,3 +127,12 @@ fn open_limited(folder: &Path) -> Result<sled::Db, String> {
 fn is_lock(error: &sled::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
+
+/// Moves a store that does not belong to the journal out of the way and makes a new one; gives its new place, too.
+///
+/// # Errors
+/// [`StateError::Open`].
+pub fn start_anew(folder: &Path) -> Result<(Reader, PathBuf), StateError> {
+    let moved_to = set_aside(folder)?;
+    Ok((Reader::new(open_limited(folder).map_err(StateError::Open)?), moved_to))
+}

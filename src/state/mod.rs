@@ -23,7 +23,7 @@ mod load;
 mod parts;
 mod thread;
 
-pub use folder::{Fault, open};
+pub use folder::{Fault, open, start_anew};
 pub use keys::Place;
 pub use load::Reader;
 pub use thread::StateHandle;

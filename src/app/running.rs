@@ -1,0 +1,126 @@
+//! An engine on an opened store: what `run`, `resume` and the offline verbs have in common.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::databases::OpenDatabases;
+use super::place::Standing;
+use super::servers::{Pool, gather};
+use super::store::{Store, StoreMemory};
+use super::{SystemClock, SystemIds};
+use crate::engine::root::{Engine, EngineError, RegistryDoor, Service};
+use crate::engine::tree::TreeNode;
+use crate::engine::{AgentCard, EventReader, Ports, ServerControl};
+use crate::journal::segments::Segments;
+
+/// Folder of large results on their way from our own servers.
+#[must_use]
+pub fn spill_dir(state_folder: &Path) -> PathBuf {
+    state_folder.join("spill")
+}
+
+/// Puts the ports together. Nothing is started.
+///
+/// # Errors
+/// Faults in the declarations of tool servers.
+pub fn ports(
+    standing: &Standing,
+    store: &Store,
+    granted: &[PathBuf],
+    readers: Vec<Arc<dyn EventReader>>,
+) -> Result<(Ports, Vec<String>), Vec<String>> {
+    let project = standing.project.as_ref().expect("a store belongs to a project");
+    let program = std::env::current_exe().map_err(|error| vec![format!("cannot find this program: {error}")])?;
+    let tools = gather(standing, &program, granted, &spill_dir(&project.state));
+    if !tools.faults.is_empty() {
+        return Err(tools.faults);
+    }
+    let ports = Ports {
+        journal: store.journal.clone(),
+        blobs: store.blobs.clone(),
+        memory: Arc::new(StoreMemory(store.state.clone())),
+        tools: tools.servers.clone(),
+        servers: Arc::new(Pool(tools.servers)),
+        databases: Arc::new(OpenDatabases::new(project.folder.clone())),
+        agents: Arc::new(cards(standing)),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds),
+        readers,
+        workspace: project.folder.clone(),
+        project: project.id.to_string(),
+        granted_paths: granted.to_vec(),
+        attempts_max: standing.settings.limits.attempts_max as usize,
+    };
+    Ok((ports, tools.notes))
+}
+
+fn cards(standing: &Standing) -> BTreeMap<String, AgentCard> {
+    let card = |agent: &crate::agent::AgentSpec| {
+        let card = AgentCard { text: agent.digest.to_string(), output_version: agent.output_version.clone() };
+        (agent.name.clone(), card)
+    };
+    standing.agents.iter().map(card).collect()
+}
+
+/// Starts the engine with its services.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn start(
+    ports: Ports,
+    journal: Arc<Segments>,
+    door: RegistryDoor,
+    doors: Option<Arc<dyn Service>>,
+) -> Result<Engine, EngineError> {
+    let mut services: BTreeMap<&'static str, Arc<dyn Service>> = BTreeMap::new();
+    services.insert("journal-writer", Arc::new(JournalWatch(journal)));
+    services.insert("tool-host", Arc::new(ToolHost(ports.servers.clone())));
+    if let Some(doors) = doors {
+        services.insert("doors", doors);
+    }
+    Engine::start(ports, services, door).await
+}
+
+/// Ends the tree when the journal's writer ends.
+#[derive(Debug)]
+struct JournalWatch(Arc<Segments>);
+
+impl Service for JournalWatch {
+    fn run(&self, stop: CancellationToken) -> BoxFuture<'static, Result<(), String>> {
+        let ended = self.0.ended();
+        Box::pin(async move {
+            tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                end = ended => end.and_then(|()| Err("the journal was closed".to_owned())),
+            }
+        })
+    }
+
+    fn node(&self) -> (String, Vec<TreeNode>) {
+        ("writing".to_owned(), Vec::new())
+    }
+}
+
+/// Closes the tool servers at the end.
+#[derive(Debug)]
+struct ToolHost(Arc<dyn ServerControl>);
+
+impl Service for ToolHost {
+    fn run(&self, stop: CancellationToken) -> BoxFuture<'static, Result<(), String>> {
+        let servers = self.0.clone();
+        Box::pin(async move {
+            stop.cancelled().await;
+            servers.close_all().await;
+            Ok(())
+        })
+    }
+
+    fn node(&self) -> (String, Vec<TreeNode>) {
+        let nodes = self.0.nodes();
+        (format!("{} servers", nodes.len()), nodes)
+    }
+}

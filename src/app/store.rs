@@ -1,0 +1,195 @@
+//! The state folder, opened: journal, state store and blobs, in step with each other.
+//!
+//! The journal is the truth. A state store that is missing, damaged or another journal's is made anew from it, said
+//! aloud. A journal that ends before the state store has lost acknowledged records: nothing runs on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::engine::Memory;
+use crate::domain::ids::{Digest, RunId};
+use crate::domain::run::RunState;
+use crate::journal::blobs::Blobs;
+use crate::journal::segments::{Options, Segments};
+use crate::journal::{JournalError, Observer, Position};
+use crate::state::{self, Fault, Place, Reader, Reusable, Seen, StateError, StateHandle};
+
+/// Everything in the state folder that a run needs.
+#[derive(Debug)]
+pub struct Store {
+    /// The truth.
+    pub journal: Arc<Segments>,
+    /// The state as it is asked for.
+    pub state: StateHandle,
+    /// Large payloads.
+    pub blobs: Arc<Blobs>,
+    /// What people should be told.
+    pub notes: Vec<String>,
+}
+
+/// Why the state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The journal is damaged, or is not all there.
+    #[error("{0}")]
+    Journal(#[source] JournalError),
+    /// The state store cannot be opened or made.
+    #[error("{0}")]
+    State(#[from] StateError),
+    /// The blobs cannot be used.
+    #[error("cannot use the payload files: {0}")]
+    Blobs(#[from] crate::journal::blobs::BlobError),
+    /// The system refused something.
+    #[error("cannot use `{}`: {source}", .path.display())]
+    System {
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl StoreError {
+    /// What to try.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Journal(JournalError::Lost { .. } | JournalError::Missing { .. } | JournalError::MissingSegment { .. }) => {
+                Some(
+                    "records that were acknowledged are gone: put the journal folder back from where it went; \
+                     `ollmcp ls` and `ollmcp show` still answer from the state store, nothing runs"
+                        .to_owned(),
+                )
+            }
+            Self::Journal(error) if error.is_damage() => Some(
+                "nothing was changed; put the file back from a copy. `ollmcp ls` and `ollmcp show` still answer".to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Folders inside the state folder.
+fn journal_dir(state_folder: &Path) -> PathBuf {
+    state_folder.join("journal")
+}
+
+fn sled_dir(state_folder: &Path) -> PathBuf {
+    state_folder.join("sled")
+}
+
+/// Where payload files are.
+#[must_use]
+pub fn blobs_dir(state_folder: &Path) -> PathBuf {
+    state_folder.join("blobs")
+}
+
+/// Opens journal, state store and blobs for work. The caller holds the lock of the state folder. Blocks.
+///
+/// # Errors
+/// [`StoreError`]; nothing was lost.
+pub fn open(state_folder: &Path) -> Result<Store, StoreError> {
+    let (reader, fault) = open_reader(state_folder)?;
+    let mut notes = Vec::new();
+    let known = reader.position()?;
+    let has_journal = journal_dir(state_folder).exists();
+    match &fault {
+        Some(Fault::SetAside { why, moved_to }) => notes.push(format!(
+            "the state store could not be used ({why}); it was moved to `{}` and is made anew from the journal",
+            moved_to.display()
+        )),
+        Some(Fault::Missing) if has_journal => {
+            notes.push("the state store was missing and is made anew from the journal".to_owned());
+        }
+        Some(Fault::Missing) | None => {}
+    }
+    let is_first = fault == Some(Fault::Missing) && !has_journal;
+    let (journal, state, journal_notes) = match open_journal(state_folder, &reader, known, is_first) {
+        Ok(opened) => opened,
+        Err(error @ (JournalError::Foreign { .. } | JournalError::Fold { .. })) if known.frame > 0 => {
+            let why = crate::app::store::chain(&error);
+            drop(reader);
+            let (reader, moved_to) = state::start_anew(&sled_dir(state_folder))?;
+            notes.push(format!(
+                "the state store does not belong to this journal ({why}); it was moved to `{}` and is made anew",
+                moved_to.display()
+            ));
+            open_journal(state_folder, &reader, Position::default(), false).map_err(StoreError::Journal)?
+        }
+        Err(error) => return Err(StoreError::Journal(error)),
+    };
+    notes.extend(journal_notes);
+    let blobs = Arc::new(Blobs::open(&blobs_dir(state_folder))?);
+    Ok(Store { journal: Arc::new(journal), state, blobs, notes })
+}
+
+/// Opens the state store alone, for reading when the journal cannot be used.
+///
+/// # Errors
+/// [`StateError`].
+pub fn open_reader(state_folder: &Path) -> Result<(Reader, Option<Fault>), StateError> {
+    let free = rustix::fs::statvfs(state_folder).map_or(u64::MAX, |stat| stat.f_bavail * stat.f_frsize);
+    state::open(&sled_dir(state_folder), free)
+}
+
+fn open_journal(
+    state_folder: &Path,
+    reader: &Reader,
+    from: Position,
+    create: bool,
+) -> Result<(Segments, StateHandle, Vec<String>), JournalError> {
+    let fold_error = |error: StateError| JournalError::Fold { frame: from.frame, source: Box::new(error) };
+    let heads = reader.chains().map_err(fold_error)?;
+    let state = StateHandle::start(reader.clone()).map_err(fold_error)?;
+    let mut fold = StateHandle::catch_up(reader);
+    let publishes = state.clone();
+    let options = Options {
+        create,
+        from,
+        heads,
+        observer: Some(Observer::new(move |frame| publishes.publish(frame))),
+        ..Options::default()
+    };
+    let opened = Segments::open(&journal_dir(state_folder), options, &mut |frame| Ok(fold(frame)?))?;
+    Ok((opened.journal, state, opened.notes))
+}
+
+/// An error with all that caused it, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// The state store as the engine asks it.
+#[derive(Debug)]
+pub struct StoreMemory(pub StateHandle);
+
+impl Memory for StoreMemory {
+    fn reusable(&self, identity: &Digest) -> Option<Reusable> {
+        told(self.0.reader().reusable(identity))
+    }
+
+    fn seen(&self, place: &Place) -> Option<Seen> {
+        told(self.0.reader().seen(place))
+    }
+
+    fn run(&self, run: RunId) -> Option<RunState> {
+        self.0.settle();
+        told(self.0.reader().run(run))
+    }
+}
+
+/// A store that cannot be read costs a repetition, never a wrong answer.
+fn told<T>(result: Result<Option<T>, StateError>) -> Option<T> {
+    result.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the state store could not be asked");
+        None
+    })
+}

@@ -1,0 +1,109 @@
+//! Work put together from the state of a run: what a task's expressions may see, and its item.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::values::{ItemSource, Scope, StepView};
+use super::work::Job;
+use crate::domain::ids::{ItemIndex, StepIndex, TaskId};
+use crate::domain::payload::Items;
+use crate::domain::run::{RunState, StepPhase, TaskPhase};
+use crate::journal::blobs::Blobs;
+
+/// Makes jobs of one run, and keeps what many of them share.
+#[derive(Debug)]
+pub struct Jobs {
+    blobs: Arc<Blobs>,
+    views: HashMap<StepIndex, Arc<StepView>>,
+    scopes: HashMap<StepIndex, Scope>,
+    sources: HashMap<StepIndex, Arc<ItemSource>>,
+}
+
+impl Jobs {
+    /// For one run.
+    #[must_use]
+    pub fn new(blobs: Arc<Blobs>) -> Self {
+        Self { blobs, views: HashMap::new(), scopes: HashMap::new(), sources: HashMap::new() }
+    }
+
+    /// Opening a step.
+    pub fn opening(&mut self, run: &RunState, step: StepIndex) -> Job {
+        let scope = self.scope(run, step);
+        job(run, step, 0, scope)
+    }
+
+    /// A task, or judging its output.
+    pub fn task(&mut self, run: &RunState, task: TaskId) -> Job {
+        let scope = self.scope(run, task.step);
+        let source = self.source(run, task.step);
+        let upstream = match run.steps[task.step as usize].phase.items() {
+            Some(Items::Flow { from }) => run.tasks.get(&TaskId::new(*from, task.item)).and_then(|task| match &task.phase {
+                TaskPhase::Done { output, .. } => Some((task.key.clone(), output.clone())),
+                _ => None,
+            }),
+            _ => None,
+        };
+        Job { source, upstream, ..job(run, task.step, task.item, scope) }
+    }
+
+    /// Judging a whole step: its own results are among the names.
+    pub fn judging_step(&mut self, run: &RunState, step: StepIndex) -> Job {
+        use crate::plan_file::expr::Lookup as _;
+        let scope = self.scope(run, step);
+        let id = run.step(step).id.to_string();
+        let view = Arc::new(StepView::of(run, step));
+        let own = Scope::new(self.blobs.clone(), &run.head.inputs, BTreeMap::from([(id.clone(), view)]));
+        let names = ["count", "done", "failed", "quarantined", "skipped", "items", "errors"];
+        let scope = names.into_iter().fold(scope, |scope, name| match own.step(&id, name) {
+            Ok(value) => scope.with(name, value),
+            Err(_) => scope,
+        });
+        job(run, step, 0, scope)
+    }
+
+    /// Lets go of what was kept for a step that has ended.
+    pub fn forget(&mut self, step: StepIndex) {
+        self.scopes.remove(&step);
+        self.sources.remove(&step);
+    }
+
+    /// Inputs and the ended steps that a step refers to; the same for all its tasks.
+    fn scope(&mut self, run: &RunState, step: StepIndex) -> Scope {
+        if let Some(scope) = self.scopes.get(&step) {
+            return scope.clone();
+        }
+        let mut steps = BTreeMap::new();
+        for reference in &run.step(step).refs {
+            let Some(at) = run.plan.index_of(&reference.step) else { continue };
+            if matches!(run.steps[at as usize].phase, StepPhase::Ended { .. }) {
+                let view = self.views.entry(at).or_insert_with(|| Arc::new(StepView::of(run, at)));
+                steps.insert(reference.step.to_string(), view.clone());
+            }
+        }
+        let scope = Scope::new(self.blobs.clone(), &run.head.inputs, steps);
+        self.scopes.insert(step, scope.clone());
+        scope
+    }
+
+    fn source(&mut self, run: &RunState, step: StepIndex) -> Option<Arc<ItemSource>> {
+        if let Some(source) = self.sources.get(&step) {
+            return Some(source.clone());
+        }
+        let source = Arc::new(ItemSource::of(run, step)?);
+        self.sources.insert(step, source.clone());
+        Some(source)
+    }
+}
+
+fn job(run: &RunState, step: StepIndex, item: ItemIndex, scope: Scope) -> Job {
+    Job {
+        run: run.head.run,
+        plan: run.plan.clone(),
+        step,
+        item,
+        scope,
+        source: None,
+        upstream: None,
+        fresh: run.head.origin.fresh,
+    }
+}
