@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ollmcp::journal::frame;
 use ollmcp::journal::memory::Memory;
 use ollmcp::journal::{
     AppendError, Frame, Heads, Journal, JournalError, Options, Position, Segments, read_run, retire,
@@ -115,6 +116,9 @@ async fn an_append_that_no_frame_can_hold_is_refused_and_the_writer_goes_on() {
         let refusal = journal.append(run(1), 1, vec![vec![0; 33 << 20]; 2]).await.unwrap_err();
         assert!(matches!(refusal, AppendError::TooLarge { .. }), "{refusal}");
         journal.append(run(1), 1, vec![b"a".to_vec()]).await.unwrap();
+        let largest = frame::FRAME_BYTES_MAX - frame::FRAME_HEAD_BYTES - frame::RECORD_HEAD_BYTES;
+        journal.append(run(1), 2, vec![vec![7; largest]]).await.unwrap();
+        assert_eq!(journal.held()[1].records[0].payload.len(), largest);
     }
 }
 
