@@ -7,6 +7,7 @@ pub mod blobs;
 mod disk;
 mod error;
 mod filler;
+mod floor;
 pub mod frame;
 pub mod lines;
 pub mod memory;
@@ -16,7 +17,8 @@ mod tail;
 mod writer;
 
 pub use error::{FoldError, JournalError};
-pub use reader::{Fold, Summary, read_all, read_run};
+pub use floor::retire;
+pub use reader::{Fold, Summary, read_all, read_from, read_run};
 pub use segments::{Opened, Options, Segments};
 
 use futures::future::BoxFuture;

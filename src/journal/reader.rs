@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::disk::{self, HEADER_BYTES, Header};
+use super::floor::Floor;
 use super::frame::{self, Fault, FrameView, RecordView};
 use super::tail::{self, Tail};
 use super::{FoldError, Frame, Head, Heads, JournalError, Link, Position, Record};
@@ -33,7 +34,15 @@ pub struct Summary {
 /// # Errors
 /// [`JournalError`] for any damage but a torn last append, which is noted.
 pub fn read_all(dir: &Path, fold: &mut Fold<'_>) -> Result<Summary, JournalError> {
-    let scan = scan(dir, Position::default(), Heads::new(), fold)?;
+    read_from(dir, Position::default(), Heads::new(), fold)
+}
+
+/// The same for the frames behind `from`, at which the heads of the runs that go on are `heads`.
+///
+/// # Errors
+/// [`JournalError`] for any damage but a torn last append, which is noted.
+pub fn read_from(dir: &Path, from: Position, heads: Heads, fold: &mut Fold<'_>) -> Result<Summary, JournalError> {
+    let scan = scan(dir, from, heads, fold)?;
     Ok(Summary { last: scan.last, heads: scan.heads, notes: scan.notes })
 }
 
@@ -75,8 +84,9 @@ pub(super) struct End {
 /// Reads the frames behind `from`, or all; `heads` are those at `from`.
 pub(super) fn scan(dir: &Path, from: Position, heads: Heads, fold: &mut Fold<'_>) -> Result<Scan, JournalError> {
     let numbers = disk::segment_numbers(dir)?;
-    let start = find_start(dir, &numbers, from.frame)?;
-    let heads = if from.frame == 0 { Heads::new() } else { heads };
+    let floor = Floor::read(dir)?;
+    let start = find_start(dir, &numbers, from.frame, floor.segment)?;
+    let heads = if from.frame == 0 { floor.heads } else { heads };
     let scan =
         Scan { last: Position::default(), last_link: Link::default(), heads, notes: Vec::new(), end: End::default() };
     let mut reader = Reader { dir, from, scan, fold };
@@ -91,15 +101,15 @@ pub(super) fn scan(dir: &Path, from: Position, heads: Heads, fold: &mut Fold<'_>
     Ok(scan)
 }
 
-/// The segment in which frame `known` stands, or the first of all; refuses gaps between segments.
-fn find_start(dir: &Path, numbers: &[u64], known: u64) -> Result<u64, JournalError> {
+/// The segment in which frame `known` stands, or the first that is needed; refuses gaps between segments.
+fn find_start(dir: &Path, numbers: &[u64], known: u64, floor: u64) -> Result<u64, JournalError> {
     let missing = |number| JournalError::MissingSegment { file: disk::segment_path(dir, number) };
     let first = *numbers.first().ok_or_else(|| JournalError::Missing { dir: dir.to_owned() })?;
     if let Some(pair) = numbers.windows(2).find(|pair| pair[1] != pair[0] + 1) {
         return Err(missing(pair[0] + 1));
     }
     if known == 0 {
-        return if first == 1 { Ok(1) } else { Err(missing(1)) };
+        return if numbers.contains(&floor) { Ok(floor) } else { Err(missing(floor)) };
     }
     for number in numbers.iter().rev() {
         if disk::read_header(dir, *number)?.1.first_frame <= known {

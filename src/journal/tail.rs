@@ -42,7 +42,9 @@ pub(super) fn judge(segment: &[u8], at: usize, next: u64, fault: Fault) -> Tail 
         return Tail::BeforeFrame;
     }
     match fault {
-        Fault::Checksum { length } if last >= at + length => Tail::Trailing { offset: at + length },
+        Fault::Checksum { length } if last >= at + length => {
+            Tail::Trailing { offset: first_written(segment, at + length).expect("`last` is behind the frame") }
+        }
         Fault::Checksum { .. } => Tail::Torn { end: last + 1 },
         Fault::Unwritten if is_frame_without_start(segment, at, last) => Tail::Torn { end: last + 1 },
         Fault::Unwritten => Tail::Trailing { offset: first },
@@ -176,7 +178,7 @@ mod tests {
         segment[AT + 100] ^= 1;
         check(&segment, Tail::Torn { end: AT + bytes.iter().rposition(|b| *b != 0).unwrap() + 1 });
         segment[AT + bytes.len() + 50] = 1;
-        check(&segment, Tail::Trailing { offset: AT + bytes.len() });
+        check(&segment, Tail::Trailing { offset: AT + bytes.len() + 50 });
     }
 
     #[test]

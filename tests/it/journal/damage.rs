@@ -138,6 +138,21 @@ async fn a_torn_append_is_cut_with_a_note_and_its_number_is_free_again() {
     }
 }
 
+/// The first frame of a later segment was synced before the segment got its name: it cannot be torn.
+#[tokio::test]
+async fn damage_in_the_only_frame_of_a_later_segment_is_no_torn_append() {
+    let (dir, _) = sample().await;
+    let (opened, _) = open(dir.path(), short()).unwrap();
+    opened.journal.append(run(5), 1, vec![vec![b'y'; 9000]]).await.unwrap();
+    opened.journal.close().await.unwrap();
+    let path = segment_files(dir.path()).pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[5000] = 0;
+    fs::write(&path, bytes).unwrap();
+    let error = open(dir.path(), short()).unwrap_err();
+    assert!(matches!(&error, JournalError::Damaged { file, offset: 64, .. } if *file == path), "{error}");
+}
+
 #[tokio::test]
 async fn a_refused_journal_is_left_as_it_is() {
     let (dir, _) = sample().await;

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use ollmcp::journal::frame;
 use ollmcp::journal::memory::Memory;
-use ollmcp::journal::{AppendError, Frame, Heads, Journal, JournalError, Options, Position, Segments, read_run};
+use ollmcp::journal::{
+    AppendError, Frame, Heads, Journal, JournalError, Options, Position, Segments, read_run, retire,
+};
 use proptest::prelude::*;
 use tempfile::tempdir;
 
@@ -113,6 +116,9 @@ async fn an_append_that_no_frame_can_hold_is_refused_and_the_writer_goes_on() {
         let refusal = journal.append(run(1), 1, vec![vec![0; 33 << 20]; 2]).await.unwrap_err();
         assert!(matches!(refusal, AppendError::TooLarge { .. }), "{refusal}");
         journal.append(run(1), 1, vec![b"a".to_vec()]).await.unwrap();
+        let largest = frame::FRAME_BYTES_MAX - frame::FRAME_HEAD_BYTES - frame::RECORD_HEAD_BYTES;
+        journal.append(run(1), 2, vec![vec![7; largest]]).await.unwrap();
+        assert_eq!(journal.held()[1].records[0].payload.len(), largest);
     }
 }
 
@@ -250,6 +256,49 @@ async fn a_start_from_a_position_reads_only_what_is_behind_it() {
         assert!(matches!(taken, Err(AppendError::SequenceTaken { .. })));
         opened.journal.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn segments_that_nobody_needs_go_and_the_rest_stays_checked() {
+    let dir = tempdir().unwrap();
+    let (opened, _) = open(dir.path(), short()).unwrap();
+    append_some(&opened.journal, 40, 300).await;
+    // A live run, silent since the first segment, and one that has ended there.
+    let (all, _) = read(dir.path()).unwrap();
+    drop(opened);
+    let (opened, _) = open(dir.path(), short()).unwrap();
+    let files = segment_files(dir.path()).len() as u64;
+    assert!(files >= 4);
+    assert_eq!(retire(dir.path(), 1, &|_| false).unwrap(), 0);
+    assert_eq!(retire(dir.path(), 25, &|_| false).unwrap(), 2);
+    assert_eq!(retire(dir.path(), 25, &|_| false).unwrap(), 0);
+    opened.journal.append(run(0), 21, vec![b"x".to_vec()]).await.unwrap();
+    opened.journal.append(run(7), 1, vec![b"short".to_vec()]).await.unwrap();
+    for seq in 22..60 {
+        opened.journal.append(run(0), seq, vec![vec![b'x'; 300]]).await.unwrap();
+    }
+    opened.journal.close().await.unwrap();
+    let (rest, _) = read(dir.path()).unwrap();
+    let gone = all.iter().position(|frame| *frame == rest[0]).unwrap();
+    assert!((1..25).contains(&gone));
+    assert_eq!(rest[..all.len() - gone], all[gone..]);
+
+    let last = rest.last().unwrap().position;
+    let removed = retire(dir.path(), u64::MAX, &|run| run == super::run(7)).unwrap();
+    assert_eq!(segment_files(dir.path()).len(), 1, "{removed} removed");
+    let (opened, _) = open(dir.path(), short()).unwrap();
+    assert_eq!(opened.last, last);
+    assert_eq!(opened.heads.keys().copied().collect::<Vec<_>>(), [run(0), run(7)], "run 1 has nothing left to follow");
+    opened.journal.append(run(7), 2, vec![b"awake".to_vec()]).await.unwrap();
+    opened.journal.close().await.unwrap();
+    read(dir.path()).unwrap();
+
+    let floor = dir.path().join("floor");
+    let bytes = std::fs::read(&floor).unwrap();
+    std::fs::write(&floor, &bytes[1..]).unwrap();
+    assert!(matches!(read(dir.path()), Err(JournalError::Header { file, .. }) if file == floor));
+    std::fs::remove_file(&floor).unwrap();
+    assert!(matches!(read(dir.path()), Err(JournalError::MissingSegment { .. })));
 }
 
 #[tokio::test]
