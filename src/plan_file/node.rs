@@ -17,6 +17,9 @@ pub const FILE_BYTES_MAX: usize = 4 << 20;
 /// Deepest nesting of lists and maps.
 pub const DEPTH_MAX: usize = 64;
 
+/// Stack of the thread that reads.
+const STACK_BYTES: usize = 32 << 20;
+
 /// Most nodes of a plan file (keys count too).
 pub const NODES_MAX: usize = 1_000_000;
 
@@ -179,6 +182,13 @@ fn bytes(location: Location) -> (u32, u32) {
 
 /// Reads text whose size was checked. The first fault of the syntax is the only one.
 pub(super) fn parse(text: &str) -> Result<Node, Box<Fault>> {
+    match with_stack(|| parse_here(text)) {
+        Ok(result) => result,
+        Err(error) => Err(Box::new(Fault::at(0..0, format!("no thread could be started to read it: {error}")))),
+    }
+}
+
+fn parse_here(text: &str) -> Result<Node, Box<Fault>> {
     if let Some(at) = text.find('\0') {
         return Err(Box::new(Fault::at(at..at + 1, "a NUL byte has no place in a plan file")));
     }
@@ -205,6 +215,15 @@ pub(super) fn parse(text: &str) -> Result<Node, Box<Fault>> {
     };
     let node = serde_saphyr::from_str_with_options::<Spanned<Data>>(text, options).map(placed);
     node.map_err(|error| Box::new(syntax_fault(text, &error)))
+}
+
+/// Runs the reader where [`DEPTH_MAX`] levels of it fit: a level takes over 30 KiB in a debug build, more than the
+/// 2 MiB of a worker thread allow for 64 of them.
+fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, std::io::Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 fn syntax_fault(text: &str, error: &serde_saphyr::Error) -> Fault {

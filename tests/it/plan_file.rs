@@ -10,7 +10,6 @@ mod evaluation;
 mod hostile;
 mod reading;
 mod round_trip;
-mod tmp;
 
 /// A small world: two servers that are known, one that was not asked, three agents.
 pub(crate) fn catalog() -> Catalog {
