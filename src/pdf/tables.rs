@@ -1,6 +1,6 @@
 //! From raw pages to the result: rows, names, tables that go on, confidence, limits.
 
-use super::headers::{self, Extent, Head, RowKind};
+use super::headers::{self, ColumnKind, Extent, Head, RowKind};
 use super::page::{RawPage, Reading, clean};
 use super::{Extraction, OutputLimits, Table, wrapped};
 
@@ -14,7 +14,7 @@ struct Before {
     names: Vec<String>,
     found: bool,
     first_row: Vec<String>,
-    is_values: Vec<bool>,
+    kinds: Vec<ColumnKind>,
 }
 
 /// Builds the result; `file` is the name that each table carries.
@@ -64,7 +64,7 @@ pub(super) fn assemble(reading: Reading, limits: &OutputLimits) -> Extraction {
                 names: head.names.clone(),
                 found: head.found,
                 first_row: rows.get(head.rows.saturating_sub(1)).cloned().unwrap_or_default(),
-                is_values: headers::value_columns(&rows[head.rows..], columns),
+                kinds: headers::column_kinds(&rows[head.rows..], columns),
             });
             out.tables.push(Table {
                 page: number,
@@ -141,10 +141,10 @@ fn same_edges(one: &[(f64, f64)], other: &[(f64, f64)]) -> bool {
 fn continue_table(head: &mut Head, rows: &[Vec<String>], before: &Before) {
     let first = &rows[head.titles.min(rows.len() - 1)];
     let repeats = head.found && *first == before.first_row || head.names == before.names;
-    let is_data = match headers::row_kind(first, &before.is_values) {
+    let is_data = match headers::row_kind(first, &before.kinds) {
         RowKind::Data => true,
         RowKind::Names => false,
-        RowKind::Open => !head.found || !before.is_values.contains(&true),
+        RowKind::Open => !head.found || before.kinds.iter().all(|&kind| kind == ColumnKind::Words),
     };
     if !repeats && is_data {
         *head = Head { rows: 0, titles: 0, names: before.names.clone(), found: true };

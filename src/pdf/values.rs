@@ -4,10 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     Empty,
-    /// A number, an amount, a percentage, a date, or a mark that stands for one.
+    /// A number, an amount, a percentage, or a mark that stands for one.
     Value,
-    /// Four digits that can be a year; a value in a body, often a name in a header.
-    Year,
+    /// A year, a range of years, or a date: a value in a body, often a name in a header.
+    Period,
     Words,
 }
 
@@ -17,9 +17,8 @@ pub(super) fn look(text: &str) -> Look {
     if text.is_empty() {
         return Look::Empty;
     }
-    if text.len() == 4 && (text.starts_with("19") || text.starts_with("20")) && text.bytes().all(|b| b.is_ascii_digit())
-    {
-        return Look::Year;
+    if is_period(text) {
+        return Look::Period;
     }
     if matches!(text, "-" | "–" | "—" | "n/a" | "N/A" | "n.a." | "(X)" | "(NA)" | "..." | "…") {
         return Look::Value;
@@ -48,19 +47,35 @@ pub(super) fn look(text: &str) -> Look {
     }
 }
 
+/// `2010`, `2009-10`, `2009–2010`, `12/31/2009`, `2024-03-01`, `01.02.2024`.
+fn is_period(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(['-', '–', '/', '.']).collect();
+    if parts.len() > 3 || !parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())) {
+        return false;
+    }
+    let is_year = |part: &str| part.len() == 4 && (part.starts_with("19") || part.starts_with("20"));
+    let is_short = |part: &str| part.len() <= 2;
+    match parts[..] {
+        [year] => is_year(year),
+        [first, last] => is_year(first) && (is_year(last) || last.len() == 2) && !text.contains('.'),
+        [a, b, c] => {
+            (is_year(a) && is_short(b) && is_short(c)) || (is_short(a) && is_short(b) && (is_year(c) || is_short(c)))
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn cells_are_told_apart_by_their_text() {
-        for text in
-            ["12", "1,234.50", "1.234,50", "(35,8)", "-7", "45 %", "$ 12.00", "2024-03-01", "01.02.2024", "12 kg", "–"]
-        {
+        for text in ["12", "1,234.50", "1.234,50", "(35,8)", "-7", "45 %", "$ 12.00", "12 kg", "–"] {
             assert_eq!(look(text), Look::Value, "{text}");
         }
-        for text in ["2010", "1999"] {
-            assert_eq!(look(text), Look::Year, "{text}");
+        for text in ["2010", "1999", "2009–10", "2009-2010", "12/31/2009", "2024-03-01", "01.02.2024"] {
+            assert_eq!(look(text), Look::Period, "{text}");
         }
         for text in ["Amount", "A-0042", "Qty", "INV-000123", "Table 4", "2010 estimate"] {
             assert_eq!(look(text), Look::Words, "{text}");

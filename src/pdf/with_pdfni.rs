@@ -23,6 +23,7 @@ impl From<pdfni::Error> for Fault {
     fn from(error: pdfni::Error) -> Self {
         match error {
             pdfni::Error::BadPassword => Self::Password,
+            pdfni::Error::Reader(message) | pdfni::Error::PageRead(message) => Self::Structure(message),
             other => Self::Structure(other.to_string()),
         }
     }

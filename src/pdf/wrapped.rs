@@ -70,7 +70,7 @@ pub(super) fn join_ruled_rows(table: &mut Table, edges: &[EdgePart]) {
 
 fn has_value(table: &Table, row: usize) -> bool {
     // The first column may be numbered; a value beyond it makes the row a row of its own.
-    table.data[row].iter().skip(1).any(|cell| matches!(look(&cell.text), Look::Value))
+    table.data[row].iter().skip(1).any(|cell| matches!(look(&cell.text), Look::Value | Look::Period))
 }
 
 fn reach(row: &[pdfni::Cell]) -> Option<(f64, f64)> {
