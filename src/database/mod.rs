@@ -2,6 +2,23 @@
 //!
 //! One transaction holds an item's rows and its row in the ledger. Nothing in a data table depends on order or time.
 
+pub mod address;
+pub mod cell;
+mod connection;
+pub mod layout;
+pub mod names;
+pub mod read;
+mod schema;
+pub mod source;
+pub mod sqlite;
+pub mod statement;
+pub mod verify;
+mod writer;
+
+pub use address::open;
+pub use source::{table_from_lists, tables_from_rows};
+
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
@@ -202,6 +219,11 @@ pub trait Database: Send + Sync + std::fmt::Debug + 'static {
         params: &'a [Value],
         limit: u64,
     ) -> BoxFuture<'a, Result<Vec<Map<String, Value>>, DatabaseError>>;
+
+    /// Closes what is open, so that the database is one file again; a later write opens it anew.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
 }
 
 /// Opens database addresses.
