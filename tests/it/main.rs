@@ -1,1 +1,4 @@
 //! One test crate, many modules: each proves one room or one promise on real parts.
+
+mod fs_server;
+mod tool;
