@@ -73,6 +73,9 @@ pub const SPILL_DIR_VARIABLE: &str = "OLLMCP_SPILL_DIR";
 /// Where a spilled result's file name stands in a result's `_meta`.
 pub const SPILLED_FILE: &str = "ollmcp/spilledFile";
 
+/// Where our own servers say, in a tool's `_meta`, which version its results have.
+pub const OUTPUT_VERSION: &str = "ollmcp/outputVersion";
+
 /// Largest result that our own servers send as one JSON line.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 

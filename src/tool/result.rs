@@ -18,7 +18,7 @@ const SPILLED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Beginnings of texts that servers send as ordinary results although they are errors; `{}` is the tool's name.
 const ERROR_TEXTS: [&str; 5] =
-    ["Unknown tool: {}", "Tool {} not found", "Error executing tool {}:", "Error calling tool '{}'", "MCP error -32"];
+    ["Unknown tool: {}", "Tool {} not found", "Error executing tool {}", "Error calling tool '{}'", "MCP error -32"];
 
 /// An answer to a call.
 pub(super) fn from_answer(

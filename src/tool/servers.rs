@@ -122,7 +122,7 @@ impl Reader<'_> {
             return;
         }
         let path = format!("mcpServers.{name}");
-        let faults_before = self.faults();
+        let told_before = self.declared.notes.len();
         let spec = match entry.as_object() {
             Some(entry) => self.object(&path, name, entry),
             None => {
@@ -130,7 +130,7 @@ impl Reader<'_> {
                 None
             }
         };
-        let faults: Vec<String> = self.declared.notes[faults_before..]
+        let faults: Vec<String> = self.declared.notes[told_before..]
             .iter()
             .filter(|note| note.gravity == Gravity::Fault)
             .map(|note| match &note.hint {
@@ -146,10 +146,6 @@ impl Reader<'_> {
         } else if let Some(spec) = spec {
             self.declared.servers.push(spec);
         }
-    }
-
-    fn faults(&self) -> usize {
-        self.declared.notes.len()
     }
 
     fn object(&mut self, path: &str, name: &str, entry: &Map<String, Value>) -> Option<ServerSpec> {

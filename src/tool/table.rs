@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::masking::bounded;
 use super::spec::ServerSpec;
-use super::{ToolError, ToolSpec};
+use super::{OUTPUT_VERSION, ToolError, ToolSpec};
 use crate::domain::plan::RepeatClass;
 
 /// Most tools that one server may have.
@@ -28,9 +28,6 @@ const NAME_BYTES_MAX: usize = 128;
 /// How many faults of arguments are named, and how long the line may get.
 const FAULTS_MAX: usize = 8;
 const FAULT_LINE_BYTES_MAX: usize = 1_000;
-
-/// Where our own servers say which version their results have.
-pub const OUTPUT_VERSION: &str = "ollmcp/outputVersion";
 
 #[derive(Debug, Default)]
 pub(super) struct Table {

@@ -4,3 +4,6 @@ mod journal;
 mod pdf;
 
 mod plan_file;
+
+mod fs_server;
+mod tool;

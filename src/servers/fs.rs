@@ -1,0 +1,237 @@
+//! The built-in server `fs`: lists, reads, searches and hashes files of the workspace and of granted paths, and changes
+//! files of the workspace.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rmcp::model::JsonObject;
+use serde_json::{Value, json};
+
+use super::fs_list::PAGE_FILES_MAX;
+use super::fs_paths::Territory;
+use super::host::{self, BuiltIn, BuiltInTool, Refusal, ServeError, arguments};
+use super::spill::Spill;
+use super::{fs_list, fs_text, fs_write};
+use crate::domain::failure::FailureKind;
+use crate::domain::plan::RepeatClass;
+
+/// Where the engine names the paths outside of the workspace that may be read: a JSON list of absolute paths.
+pub const GRANTED_PATHS_VARIABLE: &str = "OLLMCP_GRANTED_PATHS";
+
+/// Raised when results change.
+const OUTPUT_VERSION: &str = "1";
+
+/// What the server may touch.
+#[derive(Debug)]
+pub struct FsOptions {
+    /// The folder that may be read and written.
+    pub workspace: PathBuf,
+    /// Files and folders outside that may be read.
+    pub granted: Vec<PathBuf>,
+    /// Where large results go; none: listings come in pages.
+    pub spill: Option<Spill>,
+}
+
+impl FsOptions {
+    /// The workspace is the current folder; granted are `paths` and those of [`GRANTED_PATHS_VARIABLE`].
+    ///
+    /// # Errors
+    /// When there is no current folder, or the variable does not hold a list of texts.
+    pub fn from_process(paths: Vec<PathBuf>) -> Result<Self, FsError> {
+        let workspace = std::env::current_dir().map_err(FsError::Workspace)?;
+        let mut granted = paths;
+        if let Some(list) = std::env::var_os(GRANTED_PATHS_VARIABLE).filter(|list| !list.is_empty()) {
+            let list: Vec<PathBuf> = serde_json::from_slice(list.as_encoded_bytes()).map_err(FsError::Granted)?;
+            granted.extend(list);
+        }
+        Ok(Self { workspace, granted, spill: Spill::from_process() })
+    }
+}
+
+/// Why the server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum FsError {
+    /// The workspace is not there.
+    #[error("cannot open the workspace")]
+    Workspace(#[source] std::io::Error),
+    /// The list of granted paths cannot be read.
+    #[error("`{GRANTED_PATHS_VARIABLE}` is not a JSON list of paths")]
+    Granted(#[source] serde_json::Error),
+    /// Serving ended badly.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Serves on standard input and output until the client leaves.
+///
+/// # Errors
+/// [`FsError`].
+pub async fn serve(options: FsOptions) -> Result<(), FsError> {
+    let territory = Territory::new(&options.workspace, &options.granted).map_err(FsError::Workspace)?;
+    let page = if options.spill.is_some() { None } else { Some(PAGE_FILES_MAX) };
+    Ok(host::serve_stdio(Arc::new(FsServer { territory, page }), options.spill).await?)
+}
+
+struct FsServer {
+    territory: Territory,
+    page: Option<usize>,
+}
+
+impl BuiltIn for FsServer {
+    fn name(&self) -> &'static str {
+        "fs"
+    }
+
+    fn instructions(&self) -> String {
+        format!(
+            "Files of the workspace `{}`. Relative paths start there; paths in results can be given back as they are. \
+             Only the workspace is written; outside of it only granted paths are read.",
+            self.territory.workspace().display()
+        )
+    }
+
+    fn tools(&self) -> Vec<BuiltInTool> {
+        tools()
+    }
+
+    fn call(&self, tool: &str, given: JsonObject) -> Result<Value, Refusal> {
+        let territory = &self.territory;
+        match tool {
+            "list" => fs_list::list(territory, &arguments(given)?, self.page),
+            "read" => fs_text::read(territory, &arguments(given)?),
+            "search" => fs_text::search(territory, &arguments(given)?),
+            "stat" => fs_text::stat(territory, &arguments(given)?),
+            "hash" => fs_text::hash(territory, &arguments(given)?),
+            "write" => fs_write::write(territory, &arguments(given)?),
+            "patch" => fs_write::patch(territory, &arguments(given)?),
+            "move" => fs_write::move_file(territory, &arguments(given)?),
+            "delete" => fs_write::delete(territory, &arguments(given)?),
+            other => Err(Refusal::new(FailureKind::UnknownTool, format!("no tool is called `{other}`"))),
+        }
+    }
+}
+
+fn tools() -> Vec<BuiltInTool> {
+    use RepeatClass::{Idempotent, Read};
+    let path = || json!({ "type": "string", "format": "path", "minLength": 1 });
+    let text = || json!({ "type": "string" });
+    let flag = |about: &str| json!({ "type": "boolean", "default": false, "description": about });
+    let count = |about: &str| json!({ "type": "integer", "minimum": 1, "description": about });
+    let sha256 = || json!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$",
+        "description": "refuse unless the file has this SHA-256 now" });
+    let changed = || json!({ "type": "object", "required": ["unchanged"], "properties": {
+        "unchanged": { "type": "boolean", "description": "it was so already" } } });
+    let pattern = || json!({ "type": "string", "minLength": 1,
+        "description": "glob relative to root: `*.pdf` in the folder itself, `**/*.pdf` at any depth, `*.{a,b}`" });
+    vec![
+        tool(
+            "list",
+            "Lists the files of a folder and of all folders in it, sorted by path. Without `pattern`: all files.",
+            Read,
+            false,
+            &["root"],
+            json!({ "root": path(), "pattern": pattern(), "limit": count("at most so many files"),
+                "after": { "type": "string", "description": "`next` of the page before" },
+                "ignore_case": flag("`*.pdf` also means `*.PDF`"), "folders": flag("list folders too") }),
+            json!({ "type": "object", "required": ["count", "truncated"], "properties": {
+                "root": text(), "count": { "type": "integer" }, "truncated": { "type": "boolean" },
+                "next": text(), "total": { "type": "integer" },
+                "files": { "type": "array", "items": { "type": "object", "required": ["path", "name", "bytes"],
+                    "properties": { "path": text(), "name": text(), "bytes": { "type": "integer" },
+                        "is_folder": { "type": "boolean" } } } },
+                "unreadable": { "type": "array" }, "unreadable_count": { "type": "integer" } } }),
+        ),
+        tool(
+            "read",
+            "Reads a text file, or a part of it: `offset` and `limit` are bytes; go on at `next_offset`.",
+            Read,
+            false,
+            &["path"],
+            json!({ "path": path(), "offset": { "type": "integer", "minimum": 0 }, "limit": count("at most so many bytes") }),
+            json!({ "type": "object", "required": ["text"], "properties": { "text": text(), "encoding": text(),
+                "truncated": { "type": "boolean" }, "bytes": { "type": "integer" }, "next_offset": { "type": "integer" } } }),
+        ),
+        tool(
+            "search",
+            "Finds the lines of text files that contain `text`, as it stands.",
+            Read,
+            false,
+            &["root", "text"],
+            json!({ "root": path(), "text": { "type": "string", "minLength": 1 }, "pattern": pattern(),
+                "limit": count("at most so many lines"), "ignore_case": flag("small and large letters are the same") }),
+            json!({ "type": "object", "required": ["matches", "count"], "properties": { "count": { "type": "integer" },
+                "matches": { "type": "array" }, "truncated": { "type": "boolean" } } }),
+        ),
+        tool(
+            "stat",
+            "Says whether a path exists, what it is and how large.",
+            Read,
+            false,
+            &["path"],
+            json!({ "path": path() }),
+            json!({ "type": "object", "required": ["exists"], "properties": { "exists": { "type": "boolean" },
+                "kind": { "enum": ["file", "folder", "other"] }, "bytes": { "type": "integer" } } }),
+        ),
+        tool(
+            "hash",
+            "Gives the SHA-256 of a file.",
+            Read,
+            false,
+            &["path"],
+            json!({ "path": path() }),
+            json!({ "type": "object", "required": ["sha256"], "properties": { "sha256": text(),
+                "bytes": { "type": "integer" } } }),
+        ),
+        tool(
+            "write",
+            "Writes a whole text file, with the folders on the way; replaces what was there.",
+            Idempotent,
+            true,
+            &["path", "text"],
+            json!({ "path": path(), "text": text(), "expect_sha256": sha256() }),
+            changed(),
+        ),
+        tool(
+            "patch",
+            "Replaces one place of a text file: `old`, copied exactly and standing there once, by `new`.",
+            Idempotent,
+            true,
+            &["path", "old", "new"],
+            json!({ "path": path(), "old": { "type": "string", "minLength": 1 }, "new": text(),
+                "all": flag("replace every place"), "expect_sha256": sha256() }),
+            changed(),
+        ),
+        tool(
+            "move",
+            "Moves or renames a file or folder inside the workspace.",
+            Idempotent,
+            true,
+            &["from", "to"],
+            json!({ "from": path(), "to": path(), "overwrite": flag("replace what stands at `to`") }),
+            changed(),
+        ),
+        tool(
+            "delete",
+            "Deletes a file or an empty folder.",
+            Idempotent,
+            true,
+            &["path"],
+            json!({ "path": path() }),
+            changed(),
+        ),
+    ]
+}
+
+fn tool(
+    name: &'static str,
+    description: &'static str,
+    repeat: RepeatClass,
+    is_destructive: bool,
+    required: &[&str],
+    properties: Value,
+    output_schema: Value,
+) -> BuiltInTool {
+    let input_schema =
+        json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties });
+    BuiltInTool { name, description, input_schema, output_schema, repeat, is_destructive, output_version: OUTPUT_VERSION }
+}
