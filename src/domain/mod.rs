@@ -4,7 +4,9 @@
 // pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod kinds;
 pub mod ladder;
+pub mod nearest;
 pub mod payload;
 pub mod plan;
 // pub mod run;

@@ -1,1 +1,4 @@
-//! (being built)
+//! What only the system can do: locks, private files, limits and groups of processes. The one room where `unsafe` may stand.
+
+pub mod files;
+pub mod lock;

@@ -1,1 +1,5 @@
 //! One test crate, many modules: each proves one room or one promise on real parts.
+
+mod agents;
+mod config;
+mod tidy;
