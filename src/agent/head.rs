@@ -10,6 +10,9 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
+/// The head's entries in the order written, each with its places.
+pub(super) type Entries = Vec<(Spanned<String>, Spanned<Node>)>;
+
 /// A value without its place.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
@@ -18,7 +21,7 @@ pub(super) enum Node {
     /// A list.
     List(Vec<Spanned<Self>>),
     /// A map, in the order written.
-    Map(Vec<(Spanned<String>, Spanned<Self>)>),
+    Map(Entries),
 }
 
 impl Node {
@@ -137,7 +140,7 @@ pub(super) fn split(text: &str) -> Result<Split<'_>, HeadFault> {
 }
 
 /// Reads the head: its entries in order, and whether the lenient reading of `description` was needed.
-pub(super) fn read(split: &Split<'_>) -> Result<(Vec<(Spanned<String>, Spanned<Node>)>, bool), HeadFault> {
+pub(super) fn read(split: &Split<'_>) -> Result<(Entries, bool), HeadFault> {
     match parse(split.head) {
         Ok(entries) => Ok((entries, false)),
         Err(strict) => match with_quoted_description(split.head).map(|head| parse(&head)) {
@@ -147,7 +150,7 @@ pub(super) fn read(split: &Split<'_>) -> Result<(Vec<(Spanned<String>, Spanned<N
     }
 }
 
-fn parse(head: &str) -> Result<Vec<(Spanned<String>, Spanned<Node>)>, HeadFault> {
+fn parse(head: &str) -> Result<Entries, HeadFault> {
     if head.trim().is_empty() {
         return Ok(Vec::new());
     }

@@ -288,7 +288,8 @@ fn notes(document: &Map<String, Value>, origins: &BTreeMap<KeyPath, Origin>) -> 
         let Some(key) = check::known_key(path) else { continue };
         let Use::Later(phase) = key.used else { continue };
         let value = path.0.iter().skip(1).try_fold(&document[&path.0[0]], |at, name| at.get(name));
-        let is_default = value.is_some_and(|value| value.to_string() == key.default);
+        let default: Option<Value> = serde_json::from_str(key.default).ok();
+        let is_default = default.is_some() && value == default.as_ref();
         let is_off = value == Some(&Value::Bool(false));
         // A variable of another program (`OLLAMA_HOST`) is no wish that was made of this one.
         let is_foreign = matches!(origin, Origin::Variable(name) if !name.starts_with("OLLMCP_"));
