@@ -2,3 +2,7 @@
 
 pub mod process_group;
 pub mod rlimit;
+//! What only the system can do: locks, private files, limits and groups of processes. The one room where `unsafe` may stand.
+
+pub mod files;
+pub mod lock;
