@@ -123,7 +123,11 @@ pub fn is_known(path: &KeyPath) -> bool {
         match at.child(name) {
             Some(node) => at = node,
             // What stands inside a value that may be anything is known with it.
-            None => return at.key.is_some_and(|key| matches!(key.kind, Kind::Any | Kind::TextMap | Kind::BoolMap)),
+            None => {
+                return at.key.is_some_and(|key| {
+                    matches!(key.kind, Kind::Any | Kind::TextMap | Kind::ScalarMap | Kind::BoolMap)
+                });
+            }
         }
     }
     true
@@ -177,6 +181,8 @@ impl Checker<'_> {
             match node.place(name, value) {
                 Place::Known(child) => self.node(child, &path, value),
                 Place::Remark => {}
+                // The tool room reads these entries again and says so itself; twice would be once too often.
+                Place::Unknown if path.0[0] == "mcpServers" => {}
                 Place::Unknown => {
                     let hint = nearest_key(&path).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
                     self.warn(format!("unknown key `{path}` is kept without effect{hint}"));
@@ -218,6 +224,9 @@ impl Checker<'_> {
                 .as_array()
                 .is_some_and(|list| list.iter().all(|word| word.as_str().is_some_and(|word| words.contains(&word)))),
             Kind::TextMap => value.as_object().is_some_and(|map| map.values().all(Value::is_string)),
+            Kind::ScalarMap => {
+                value.as_object().is_some_and(|map| map.values().all(|value| !value.is_object() && !value.is_array()))
+            }
             Kind::BoolMap => value
                 .as_object()
                 .is_some_and(|map| map.iter().all(|(name, value)| value.is_boolean() || is_remark(name, value))),
@@ -301,6 +310,7 @@ pub fn expected(kind: Kind) -> String {
         Kind::WordList(words) => format!("a list of texts (known: {})", quoted(words)),
         Kind::ChoiceList(words) => format!("a list of {}", quoted(words)),
         Kind::TextMap => "an object of texts".into(),
+        Kind::ScalarMap => "an object of texts, numbers, true and false".into(),
         Kind::BoolMap => "an object of true and false".into(),
         Kind::Whole => "an object".into(),
         Kind::Any => "anything".into(),

@@ -30,6 +30,8 @@ pub enum Kind {
     ChoiceList(&'static [&'static str]),
     /// An object whose values are texts.
     TextMap,
+    /// An object whose values are texts, numbers, `true` or `false`.
+    ScalarMap,
     /// An object whose values are `true` or `false`.
     BoolMap,
     /// An object that is handed on as a whole: a later file replaces it, it is never mixed from two.
@@ -117,8 +119,8 @@ const STATISTICS: &str = "choice of models by statistics";
 const SESSION: &str = "the interactive session";
 
 use Kind::{
-    Any, Bool, BoolMap, Choice, ChoiceList, Integer, Number, Secret, Text, TextList, TextMap, TextOrList, Url, Whole,
-    WordList,
+    Any, Bool, BoolMap, Choice, ChoiceList, Integer, Number, ScalarMap, Secret, Text, TextList, TextMap, TextOrList,
+    Url, Whole, WordList,
 };
 
 /// The table.
@@ -129,12 +131,16 @@ pub const KEYS: &[Key] = &[
     key("mcpServers.*.transport", Text, "", "The prior program's word for `type`."),
     key("mcpServers.*.command", Text, "", "Program to start."),
     key("mcpServers.*.args", TextList, "", "Its arguments."),
-    key("mcpServers.*.env", TextMap, "", "Variables that the server is given, beside a short list of harmless ones."),
+    key("mcpServers.*.env", ScalarMap, "", "Variables that the server is given, beside a short list of harmless ones."),
     key("mcpServers.*.cwd", Text, "", "Folder to start it in; the project folder when there is none."),
     key("mcpServers.*.url", Text, "", "Address of a server that runs elsewhere."),
     key("mcpServers.*.headers", TextMap, "", "Headers sent to that address."),
     key("mcpServers.*.headersHelper", Text, "", "Claude Code's command that prints headers.").kept(),
-    key("mcpServers.*.timeout", Number(0.0, 1e12), "", "Claude Code's limit in milliseconds.").kept(),
+    key("mcpServers.*.timeout", Integer(1, WHOLE_MAX), "", "Limit of one call in milliseconds."),
+    key("mcpServers.*.start_timeout_ms", Integer(1, WHOLE_MAX), "", "Wait for the server to start and answer."),
+    key("mcpServers.*.idle_timeout_ms", Integer(1, WHOLE_MAX), "", "Longest silence within one call."),
+    key("mcpServers.*.env_passed", TextList, "", "Names of variables that are handed on from the environment."),
+    key("mcpServers.*.tools", Any, "", "Corrections as in `tools`, for tools of this server.").consent(),
     key("mcpServers.*.alwaysLoad", Bool, "", "Claude Code's.").kept(),
     key("mcpServers.*.oauth", Any, "", "Claude Code's.").kept(),
     key("mcpServers.*.description", Text, "", "For people.").kept(),
@@ -159,8 +165,12 @@ pub const KEYS: &[Key] = &[
         .variable("OLLMCP_TOOL_START_TIMEOUT_S"),
     key("limits.tool_timeout_s", Integer(1, DAYS_S), "300", "One tool call, where the step names no `timeout`.")
         .variable("OLLMCP_TOOL_TIMEOUT_S"),
-    key("limits.tool_output_mib_max", Integer(1, 4096), "64", "Largest result of one tool call."),
-    key("limits.pdf_workers_max", Integer(1, 256), "2", "Processes that read PDF files at once."),
+    key(
+        "limits.pdf_workers_max",
+        Integer(1, 256),
+        "",
+        "Processes that read PDF files at once; else one for each processor, at most 4.",
+    ),
     key("limits.pdf_memory_mib_max", Integer(64, 65_536), "1024", "Memory of one of these processes."),
     key("limits.pdf_timeout_s", Integer(1, 86_400), "120", "Time for one PDF file."),
     key(

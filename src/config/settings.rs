@@ -45,10 +45,8 @@ pub struct Limits {
     pub tool_start_timeout_s: u64,
     /// One tool call where the step names no `timeout`.
     pub tool_timeout_s: u64,
-    /// Largest result of one tool call.
-    pub tool_output_mib_max: u64,
-    /// Processes that read PDF files at once.
-    pub pdf_workers_max: u32,
+    /// Processes that read PDF files at once; `None`: one for each processor, at most 4.
+    pub pdf_workers_max: Option<u32>,
     /// Memory of one of them.
     pub pdf_memory_mib_max: u64,
     /// Time for one PDF file.
@@ -157,6 +155,24 @@ impl Settings {
     #[must_use]
     pub fn origin(&self, key: &KeyPath) -> Option<&Origin> {
         self.origins.get(key)
+    }
+
+    /// What the tool room reads servers from: `mcpServers` with those that are switched off, `tools`, and what is
+    /// disabled (`enabledTools` included).
+    #[must_use]
+    pub fn tool_document(&self) -> Value {
+        let taken = |key: &str| self.document.get(key).cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        let enabled = self.document.get("enabledTools").and_then(Value::as_object).into_iter().flatten();
+        let off = enabled.filter(|(_, on)| **on == Value::Bool(false)).map(|(name, _)| name);
+        let mut disabled_tools: Vec<&String> = self.disabled_tools.iter().chain(off).collect();
+        disabled_tools.sort();
+        disabled_tools.dedup();
+        serde_json::json!({
+            "mcpServers": taken("mcpServers"),
+            "tools": taken("tools"),
+            "disabledServers": self.disabled_servers,
+            "disabledTools": disabled_tools,
+        })
     }
 
     /// Whether a tool is switched off by `disabledTools`, `enabledTools` or its server.

@@ -162,7 +162,7 @@ fn all_wrong_types_are_named_at_once_with_their_paths() {
             "claude_integration": {"enabled": "false", "escalation_threshold": 0, "critical_tasks": "file_write",
                                    "validation": [], "api_key": 12345},
             "limits": {"attempts_max": 1.5},
-            "mcpServers": {"files": {"command": "npx", "args": "-y", "env": {"PORT": 8080}}},
+            "mcpServers": {"files": {"command": "npx", "args": "-y", "env": {"PORT": [1]}}},
             "tools": {"fs.read": {"repeat": "idempotant", "grants": ["write", "fly"]}},
             "modelConfig": {"temperature": "0.2", "num_ctx": null},
         }))
@@ -176,7 +176,7 @@ fn all_wrong_types_are_named_at_once_with_their_paths() {
         "claude_integration.api_key must be text, and is a number",
         "limits.attempts_max must be a whole number from 1 to 512, and is 1.5",
         "mcpServers.files.args must be a list of texts, and is the text \"-y\"",
-        "mcpServers.files.env must be an object of texts, and is an object",
+        "mcpServers.files.env must be an object of texts, numbers, true and false, and is an object",
         "tools.\"fs.read\".repeat must be one of `read`, `idempotent`, `unsafe`",
         "tools.\"fs.read\".grants must be a list of `read`",
         "modelConfig.temperature must be a number",
@@ -335,6 +335,10 @@ fn every_key_of_the_prior_program_is_known() {
     assert!(settings.is_disabled("builtin", "execute_bash_command") && settings.is_disabled("old", "any"));
     assert!(!settings.is_disabled("builtin", "read_file"));
     assert_eq!(settings.mcp_servers.keys().collect::<Vec<_>>(), ["files"], "`enabled` wins over `disabled`");
+    let document = settings.tool_document();
+    assert_eq!(document["mcpServers"].as_object().unwrap().len(), 3, "switched-off ones can be listed");
+    assert_eq!(document["disabledTools"], json!(["builtin.execute_bash_command", "web.fetch"]));
+    assert_eq!(document["disabledServers"], json!(["old"]));
 }
 
 #[test]
@@ -369,6 +373,7 @@ fn what_a_project_may_not_decide_alone_waits_for_consent() {
     assert_eq!(settings.tools["x.y"].repeat, None);
     assert_eq!(settings.tools["x.y"].files, ["path"], "what harms nobody counts at once");
     assert_eq!(settings.limits.attempts_max, 3);
+    assert!(!settings.tool_document().to_string().contains("evil"));
     assert_eq!(asked.what.len(), 3, "{:?}", asked.what);
     assert!(asked.what[0].starts_with("starts tool server `evil`: `sh -c rm -rf"), "{:?}", asked.what);
     assert!(asked.what.iter().all(|line| !line.contains('\u{1b}')), "nothing steers the terminal: {:?}", asked.what);
