@@ -7,8 +7,8 @@ use super::{PageSet, PdfError, ReadOptions};
 
 /// What a stream may unpack to; ordinary pages stay under 4 MiB.
 const DECODED_BYTES_MAX: usize = 96 << 20;
-/// Up to this many pages are held in memory at once (about 0.7 MiB a full page).
-pub(super) const PAGES_AT_ONCE_MAX: u32 = 200;
+/// Up to this many pages are held in memory at once (about 2 MiB a full page: 600 bytes a glyph, measured).
+const PAGES_AT_ONCE_MAX: u32 = 100;
 /// Pages of one piece when a file is read piecewise; each piece costs one parse of the cross-reference table.
 const PIECE_PAGES_MAX: u32 = 64;
 
