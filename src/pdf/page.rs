@@ -11,10 +11,31 @@ pub(super) struct RawPage {
     pub(super) tables: Vec<pdfni::Table>,
     /// Rulings in the same coordinates as the tables; empty when they are not at hand.
     pub(super) edges: Vec<EdgePart>,
+    /// Words with their boxes, where rulings are at hand too.
+    pub(super) words: Vec<Word>,
     pub(super) text: String,
     /// Glyphs that leave ink.
     pub(super) glyphs: u64,
     /// Of these, such that no font with honest Unicode gives: controls, private use, U+FFFD.
+    pub(super) odd_glyphs: u64,
+}
+
+/// One word on a page.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Word {
+    pub(super) text: String,
+    pub(super) left: f64,
+    pub(super) right: f64,
+    pub(super) top: f64,
+    pub(super) bottom: f64,
+}
+
+/// What the glyphs of a page come to.
+#[derive(Debug, Default)]
+pub(super) struct PageText {
+    pub(super) text: String,
+    pub(super) words: Vec<Word>,
+    pub(super) glyphs: u64,
     pub(super) odd_glyphs: u64,
 }
 
@@ -42,25 +63,31 @@ impl Reading {
 }
 
 /// The page's lines in content order, words joined by one space, with the counts of its glyphs.
-pub(super) fn page_text(page: &TextPage) -> (String, u64, u64) {
-    let (mut glyphs, mut odd) = (0, 0);
+pub(super) fn page_text(page: &TextPage) -> PageText {
+    let (mut glyphs, mut odd_glyphs) = (0, 0);
+    let mut words = Vec::new();
     for letter in page.chars.iter().flat_map(|part| part.text.chars()) {
         if letter.is_whitespace() {
             continue;
         }
         glyphs += 1;
-        odd += u64::from(letter.is_control() || matches!(letter, '\u{fffd}' | '\u{e000}'..='\u{f8ff}'));
+        odd_glyphs += u64::from(letter.is_control() || matches!(letter, '\u{fffd}' | '\u{e000}'..='\u{f8ff}'));
     }
     let mut text = String::new();
     for line in build_text_lines(page) {
         let before = text.len();
         for word in line.words {
-            let word = clean(&word.text);
-            if !word.is_empty() {
-                if text.len() > before {
-                    text.push(' ');
-                }
-                text.push_str(&word);
+            let cleaned = clean(&word.text);
+            if cleaned.is_empty() {
+                continue;
+            }
+            if text.len() > before {
+                text.push(' ');
+            }
+            text.push_str(&cleaned);
+            if line.rot == 0 {
+                let (left, right, top, bottom) = (word.left, word.right, word.top, word.bottom);
+                words.push(Word { text: cleaned, left, right, top, bottom });
             }
         }
         if text.len() > before {
@@ -68,7 +95,7 @@ pub(super) fn page_text(page: &TextPage) -> (String, u64, u64) {
         }
     }
     text.truncate(text.trim_end().len());
-    (text, glyphs, odd)
+    PageText { text, words, glyphs, odd_glyphs }
 }
 
 /// One line of text without control characters, white space collapsed to single spaces.

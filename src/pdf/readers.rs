@@ -10,7 +10,7 @@ use super::{Extraction, FileInfo, PageSet, PdfError, PdfReader, ReadOptions, Tex
 /// `%PDF-` must stand within these first bytes.
 const SIGNATURE_BYTES: usize = 1024;
 /// Smaller files are taken to have few pages without counting them first.
-const SMALL_FILE_BYTES: usize = 256 << 10;
+const SMALL_FILE_BYTES: usize = 64 << 10;
 /// Unmapped glyphs above this share make a text unreadable.
 const UNMAPPED_PERCENT_MAX: u64 = 20;
 /// Odd glyphs above this share make it worth asking hayro, which knows better.

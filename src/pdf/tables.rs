@@ -24,7 +24,7 @@ pub(super) fn assemble(reading: Reading, limits: &OutputLimits) -> Extraction {
         (limits.cells_max, limits.cell_bytes_max, limits.text_bytes_max);
     let mut before: Option<Before> = None;
     for page in reading.pages {
-        let RawPage { number, tables, edges, mut text, .. } = page;
+        let RawPage { number, tables, edges, words, mut text, .. } = page;
         if text.len() > text_left {
             text.truncate(floor_boundary(&text, text_left));
             out.truncated = true;
@@ -36,7 +36,7 @@ pub(super) fn assemble(reading: Reading, limits: &OutputLimits) -> Extraction {
                 out.truncated = true;
                 break;
             }
-            wrapped::join_ruled_rows(&mut raw, &edges);
+            wrapped::join_ruled_rows(&mut raw, &edges, &words);
             let columns = raw.data.iter().map(Vec::len).max().unwrap_or(0);
             if columns == 0 {
                 continue;
@@ -215,6 +215,7 @@ mod tests {
             number: u32::try_from(index + 1).unwrap(),
             tables: vec![raw_table(rows)],
             edges: Vec::new(),
+            words: Vec::new(),
             text: "text of a page".into(),
             glyphs: 10,
             odd_glyphs: 0,

@@ -38,13 +38,9 @@ pub(super) fn look(text: &str) -> Look {
         letter.is_ascii_digit()
             || matches!(letter, '-' | '–' | '+' | '(' | '$' | '€' | '£' | '¥' | '.' | ',' | '<' | '>')
     });
-    if digits > 0 && letters == 0 && others <= digits + 3 {
-        Look::Value
-    } else if digits > 0 && begins_as_value && letters <= 3 && digits >= letters {
-        Look::Value
-    } else {
-        Look::Words
-    }
+    let is_bare = letters == 0 && others <= digits + 3;
+    let has_unit = begins_as_value && letters <= 3 && digits >= letters;
+    if digits > 0 && (is_bare || has_unit) { Look::Value } else { Look::Words }
 }
 
 /// `2010`, `2009-10`, `2009–2010`, `12/31/2009`, `2024-03-01`, `01.02.2024`.

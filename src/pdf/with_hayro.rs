@@ -11,7 +11,7 @@ use hayro_interpret::{
 };
 use pdfni::{EdgePart, GlyphPart, Orientation, PagePart, TextChar, TextFont, TextPage};
 
-use super::page::{RawPage, Reading, page_text};
+use super::page::{PageText, RawPage, Reading, page_text};
 use super::with_pdfni::{Fault, detect_options};
 use super::{PageSet, ReadOptions};
 
@@ -70,14 +70,14 @@ pub(super) fn read(pdf: &[u8], options: &ReadOptions, with_tables: bool) -> Resu
         facts.hidden += sheet.facts.hidden;
         facts.images += sheet.facts.images;
         let (part, page) = sheet.upright(width, height);
-        let (text, glyphs, odd_glyphs) = page_text(&page);
+        let PageText { text, words, glyphs, odd_glyphs } = page_text(&page);
         let edges = if with_tables { part.edges.clone() } else { Vec::new() };
         let tables = if with_tables {
             pdfni::extract_from_parts(vec![part], &detect).pages.into_iter().flat_map(|page| page.tables).collect()
         } else {
             Vec::new()
         };
-        pages.push(RawPage { number, tables, edges, text, glyphs, odd_glyphs });
+        pages.push(RawPage { number, tables, edges, words, text, glyphs, odd_glyphs });
     });
     let pages_total = u32::try_from(total).unwrap_or(u32::MAX);
     Ok((Reading { reader: "hayro", pages, pages_total }, facts))

@@ -2,13 +2,13 @@
 
 use pdfni::{ExtractOptions, ExtractQuery, ReaderSettings};
 
-use super::page::{RawPage, Reading, page_text};
+use super::page::{PageText, RawPage, Reading, page_text};
 use super::{PageSet, PdfError, ReadOptions};
 
 /// What a stream may unpack to; ordinary pages stay under 4 MiB.
 const DECODED_BYTES_MAX: usize = 96 << 20;
-/// Up to this many pages are held in memory at once (about 0.7 MiB a full page).
-pub(super) const PAGES_AT_ONCE_MAX: u32 = 200;
+/// Up to this many pages are held in memory at once (about 2 MiB a full page: 600 bytes a glyph, measured).
+const PAGES_AT_ONCE_MAX: u32 = 100;
 /// Pages of one piece when a file is read piecewise; each piece costs one parse of the cross-reference table.
 const PIECE_PAGES_MAX: u32 = 64;
 
@@ -61,12 +61,13 @@ fn read_at_once(pdf: &[u8], password: Option<&str>, with_tables: bool) -> Result
     for (index, page) in dump.pages.into_iter().enumerate() {
         let text =
             pdfni::TextPage { width: page.width, height: page.height, fonts: page.text.fonts, chars: page.text.chars };
-        let (text, glyphs, odd_glyphs) = page_text(&text);
+        let PageText { text, words, glyphs, odd_glyphs } = page_text(&text);
         // Tables come back in the page's own coordinates, rulings of a turned page do not.
         let edges = if with_tables && page.norm_rotate == 0 { page.parts.edges.clone() } else { Vec::new() };
         pages.push(RawPage {
             number: u32::try_from(index + 1).unwrap_or(u32::MAX),
             tables: Vec::new(),
+            words: if edges.is_empty() { Vec::new() } else { words },
             edges,
             text,
             glyphs,
@@ -115,11 +116,12 @@ fn read_in_pieces(
         };
         let is_last = texts.pages.len() < (last - first + 1) as usize;
         for (index, page) in texts.pages.iter().enumerate() {
-            let (text, glyphs, odd_glyphs) = page_text(page);
+            let PageText { text, glyphs, odd_glyphs, .. } = page_text(page);
             pages.push(RawPage {
                 number: first + u32::try_from(index).unwrap_or(0),
                 tables: tables.get_mut(index).map(|found| std::mem::take(&mut found.tables)).unwrap_or_default(),
                 edges: Vec::new(),
+                words: Vec::new(),
                 text,
                 glyphs,
                 odd_glyphs,

@@ -2,6 +2,7 @@
 
 use pdfni::{EdgePart, Orientation, Table};
 
+use super::page::Word;
 use super::values::{Look, look};
 
 /// A ruling must cover this share of the table's width.
@@ -13,8 +14,9 @@ const LINES_MAX: usize = 8;
 /// Fewer bands than this do not show that the rulings separate rows.
 const BANDS_MIN: usize = 4;
 
-/// Joins the rows of `table` that lie between the same two horizontal rulings, where the rulings plainly separate rows.
-pub(super) fn join_ruled_rows(table: &mut Table, edges: &[EdgePart]) {
+/// Joins the rows of `table` that lie between the same two horizontal rulings, where the rulings plainly separate rows,
+/// and fetches the words that the detector left out under the last row.
+pub(super) fn join_ruled_rows(table: &mut Table, edges: &[EdgePart], words: &[Word]) {
     if table.data.len() < BANDS_MIN {
         return;
     }
@@ -36,9 +38,19 @@ pub(super) fn join_ruled_rows(table: &mut Table, edges: &[EdgePart]) {
     // Rulings that only frame head and foot leave one thick band: then they do not separate rows.
     let is_separated = bands.len() >= BANDS_MIN && bands.iter().all(|(_, members)| members.len() <= LINES_MAX);
     let may_join = bands.iter().all(|(_, members)| members.iter().filter(|&&row| has_value(table, row)).count() <= 1);
-    if !is_separated || !may_join || bands.iter().all(|(_, members)| members.len() == 1) {
+    if !is_separated || !may_join {
         return;
     }
+    let floor = bands.last().and_then(|&(band, _)| rules.get(band).copied());
+    if bands.iter().any(|(_, members)| members.len() > 1) {
+        join(table, bands);
+    }
+    if let Some(floor) = floor {
+        fetch_last_lines(table, floor, words);
+    }
+}
+
+fn join(table: &mut Table, bands: Vec<(usize, Vec<usize>)>) {
     let mut old: Vec<Option<Vec<pdfni::Cell>>> = std::mem::take(&mut table.data).into_iter().map(Some).collect();
     for (_, members) in bands {
         let mut joined: Vec<pdfni::Cell> = Vec::new();
@@ -66,6 +78,41 @@ pub(super) fn join_ruled_rows(table: &mut Table, edges: &[EdgePart]) {
         table.data.push(joined);
     }
     table.n_rows = table.data.len();
+}
+
+/// Puts words between the table's last line and the ruling under it into the columns that they stand under.
+fn fetch_last_lines(table: &mut Table, floor: f64, words: &[Word]) {
+    let bottom = table.data.last().and_then(|row| reach(row)).map_or(table.bbox.bottom, |(_, bottom)| bottom);
+    let mut missed: Vec<&Word> = words
+        .iter()
+        .filter(|word| {
+            let middle = f64::midpoint(word.top, word.bottom);
+            bottom < middle && middle < floor && table.bbox.x0 <= word.right && word.left <= table.bbox.x1
+        })
+        .collect();
+    missed.sort_by(|a, b| a.bottom.total_cmp(&b.bottom).then(a.left.total_cmp(&b.left)));
+    let columns = table.data.iter().map(Vec::len).max().unwrap_or(0);
+    let extents: Vec<(f64, f64)> = (0..columns)
+        .map(|column| {
+            let cells = table.data.iter().filter_map(|row| row.get(column)).filter(|cell| cell.bbox.x1 > cell.bbox.x0);
+            cells.fold((f64::INFINITY, f64::NEG_INFINITY), |edge, cell| {
+                (edge.0.min(cell.bbox.x0), edge.1.max(cell.bbox.x1))
+            })
+        })
+        .collect();
+    let Some(last) = table.data.last_mut() else { return };
+    for word in missed {
+        let overlap = |&(left, right): &(f64, f64)| word.right.min(right) - word.left.max(left);
+        let best = (0..columns).max_by(|&a, &b| overlap(&extents[a]).total_cmp(&overlap(&extents[b])));
+        if let Some(cell) =
+            best.filter(|&column| overlap(&extents[column]) > 0.0).and_then(|column| last.get_mut(column))
+        {
+            if !cell.text.is_empty() {
+                cell.text.push(' ');
+            }
+            cell.text.push_str(&word.text);
+        }
+    }
 }
 
 fn has_value(table: &Table, row: usize) -> bool {
@@ -161,14 +208,30 @@ mod tests {
     #[test]
     fn lines_between_two_rulings_become_one_row() {
         let mut wrapped = table(&WRAPPED);
-        join_ruled_rows(&mut wrapped, &rules(&[-1.0, 9.0, 29.0, 39.0, 59.0]));
+        join_ruled_rows(&mut wrapped, &rules(&[-1.0, 9.0, 29.0, 39.0, 59.0]), &[]);
         assert_eq!(texts(&wrapped), ["Item|Text|Sum", "A|a long name|1.00", "B|short|2.00", "C|also long|3.00"]);
+    }
+
+    #[test]
+    fn a_line_that_was_left_out_under_the_last_row_is_fetched() {
+        let mut cut = table(&WRAPPED[..5]);
+        let word = |text: &str, left: f64, top: f64| Word {
+            text: text.into(),
+            left,
+            right: left + 20.0,
+            top,
+            bottom: top + 8.0,
+        };
+        let words =
+            [word("also", 50.0, 40.0), word("long", 50.0, 50.0), word("indeed", 72.0, 50.0), word("below", 50.0, 62.0)];
+        join_ruled_rows(&mut cut, &rules(&[-1.0, 9.0, 29.0, 39.0, 59.0]), &words);
+        assert_eq!(texts(&cut).last().unwrap(), "C|also long indeed|3.00");
     }
 
     #[test]
     fn rulings_under_head_and_over_foot_join_nothing() {
         let mut plain = table(&WRAPPED);
-        join_ruled_rows(&mut plain, &rules(&[-1.0, 9.0, 49.0, 59.0]));
+        join_ruled_rows(&mut plain, &rules(&[-1.0, 9.0, 49.0, 59.0]), &[]);
         assert_eq!(plain.data.len(), 6);
     }
 
@@ -176,7 +239,7 @@ mod tests {
     fn two_rows_with_values_in_one_band_stay_apart() {
         let mut full =
             table(&[["I", "T", "S"], ["A", "a", "1.00"], ["B", "b", "2.00"], ["C", "c", "3.00"], ["D", "d", "4.00"]]);
-        join_ruled_rows(&mut full, &rules(&[-1.0, 9.0, 29.0, 39.0, 49.0]));
+        join_ruled_rows(&mut full, &rules(&[-1.0, 9.0, 29.0, 39.0, 49.0]), &[]);
         assert_eq!(full.data.len(), 5);
     }
 }

@@ -1,6 +1,8 @@
 //! PDF files through the worker pool of the real binary: figures not below the reader's own, hostile files as ordinary
 //! outcomes, samples equal to their truth.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not see as such")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -341,5 +343,149 @@ async fn samples_give_every_record_of_their_truth_and_no_other_rows() {
                 extraction.tables.iter().flat_map(|table| &table.headers).map(String::as_str).collect();
             assert!(!names.iter().any(|name| name.starts_with("column_")), "{month}/{}: {names:?}", about["file"]);
         }
+    }
+}
+
+/// A PDF with `pages` pages that all show the same lines; readers find its objects without a table of them.
+fn pages_of_text(pages: usize, lines: usize, line: &str) -> Vec<u8> {
+    let mut content = String::from("BT /F1 6 Tf 7 TL 10 780 Td\n");
+    for number in 0..lines {
+        content.push_str(&format!("({number} {line}) Tj T*\n"));
+    }
+    content.push_str("ET");
+    let kids: String = (0..pages).map(|page| format!("{} 0 R ", 10 + page)).collect();
+    let mut pdf = format!(
+        "%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n\
+         2 0 obj\n<< /Type /Pages /Kids [{kids}] /Count {pages} >>\nendobj\n\
+         4 0 obj\n<< /Length {} >>\nstream\n{content}\nendstream\nendobj\n\
+         5 0 obj\n<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>\nendobj\n",
+        content.len()
+    );
+    for page in 0..pages {
+        pdf.push_str(&format!(
+            "{} 0 obj\n<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R \
+             /Resources << /Font << /F1 5 0 R >> >> >>\nendobj\n",
+            10 + page
+        ));
+    }
+    pdf.push_str("trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n0\n%%EOF\n");
+    pdf.into_bytes()
+}
+
+#[tokio::test]
+async fn a_file_of_many_pages_is_read_in_pieces_and_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.pdf");
+    std::fs::write(&path, pages_of_text(700, 60, &"words and words ".repeat(5))).unwrap();
+    // At once these pages would need about four times as much.
+    let workers = workers(WorkerLimits { address_space_bytes: 640 << 20, ..one_worker() });
+    let extraction = tables(&workers, &path).await.unwrap();
+    assert_eq!((extraction.pages, extraction.text.len()), (700, 700));
+    assert!(extraction.text.iter().all(|text| text.lines().count() == 60));
+}
+
+mod server {
+    //! The same over MCP, as a client sees it.
+
+    use ollmcp::tool::{LINE_BYTES_MAX, REASON, SPILL_DIR_VARIABLE, SPILLED_FILE};
+    use rmcp::ServiceExt;
+    use rmcp::model::{CallToolRequestParams, CallToolResult};
+    use rmcp::service::{RoleClient, RunningService};
+    use rmcp::transport::TokioChildProcess;
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    async fn client(folder: &Path, spill_dir: Option<&Path>) -> RunningService<RoleClient, ()> {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_ollmcp"));
+        command.args(["tool-server", "pdf_extract"]).current_dir(folder).env_remove(SPILL_DIR_VARIABLE);
+        if let Some(dir) = spill_dir {
+            command.env(SPILL_DIR_VARIABLE, dir);
+        }
+        ().serve(TokioChildProcess::new(command).unwrap()).await.unwrap()
+    }
+
+    async fn call(client: &RunningService<RoleClient, ()>, tool: &'static str, arguments: Value) -> CallToolResult {
+        let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+        client.call_tool(CallToolRequestParams::new(tool).with_arguments(arguments)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn results_fit_their_schemas_and_relative_paths_count_from_the_folder() {
+        let client = client(&top().join("plans/samples"), None).await;
+        let tools = client.list_all_tools().await.unwrap();
+        let path = "january/statement_0103.pdf";
+        for (name, arguments) in [
+            ("extract_tables", json!({"path": path})),
+            ("extract_text", json!({"path": path, "pages": "1"})),
+            ("info", json!({"path": path})),
+        ] {
+            let tool = tools.iter().find(|tool| tool.name == name).unwrap();
+            let result = call(&client, name, arguments.clone()).await;
+            let value = result.structured_content.unwrap();
+            let output = Value::Object(Map::clone(tool.output_schema.as_ref().unwrap()));
+            assert!(jsonschema::is_valid(&output, &value), "{name}: {value}");
+            let input = Value::Object(Map::clone(&tool.input_schema));
+            assert!(jsonschema::is_valid(&input, &arguments), "{name}");
+            if name == "extract_tables" {
+                assert_eq!(value["tables"][0]["file"], path);
+            }
+        }
+        client.cancel().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_failure_names_its_kind_and_what_to_try() {
+        let client = client(&top().join("plans/samples/february"), None).await;
+        for (arguments, kind, says) in [
+            (json!({"path": "invoice_0221.pdf"}), "unworkable", "OCR"),
+            (json!({"path": "invoice_0222.pdf"}), "tool_error", "damaged file"),
+            (json!({"path": "nowhere.pdf"}), "missing", "nowhere.pdf"),
+            (json!({"path": "invoice_0201.pdf", "pages": "x"}), "bad_input", "1,3-5"),
+            (json!({"file": "invoice_0201.pdf"}), "bad_input", "file"),
+        ] {
+            let result = call(&client, "extract_tables", arguments).await;
+            assert_eq!(result.is_error, Some(true));
+            assert_eq!(result.meta.as_ref().unwrap().0[REASON], kind);
+            let text = result.content[0].as_text().unwrap().text.clone();
+            assert!(text.contains(says), "{text}");
+        }
+        client.cancel().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_result_over_the_line_limit_is_spilled_or_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("long.pdf"), pages_of_text(400, 100, &"some words ".repeat(3))).unwrap();
+        let spill_dir = tempfile::tempdir().unwrap();
+
+        let with_folder = client(folder.path(), Some(spill_dir.path())).await;
+        let result = call(&with_folder, "extract_text", json!({"path": "long.pdf"})).await;
+        let name = result.meta.as_ref().unwrap().0[SPILLED_FILE].as_str().unwrap().to_owned();
+        assert!(!name.contains('/'), "{name}");
+        let whole: Value = serde_json::from_slice(&std::fs::read(spill_dir.path().join(name)).unwrap()).unwrap();
+        assert!(whole["text"].as_array().unwrap().len() == 400);
+        assert_eq!(
+            (&result.structured_content.unwrap()["spilled"], &whole["truncated"]),
+            (&json!(true), &json!(false))
+        );
+        with_folder.cancel().await.unwrap();
+
+        let without = client(folder.path(), None).await;
+        let result = call(&without, "extract_text", json!({"path": "long.pdf"})).await;
+        assert!(serde_json::to_vec(&result).unwrap().len() <= LINE_BYTES_MAX);
+        assert_eq!(result.structured_content.unwrap()["truncated"], true);
+        without.cancel().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn many_calls_at_once_are_all_answered() {
+        let client = client(&top().join("plans/samples/january"), None).await;
+        let files = pdfs_in(&top().join("plans/samples/january"));
+        let calls = files.iter().map(|path| call(&client, "extract_tables", json!({"path": path})));
+        for result in futures::future::join_all(calls).await {
+            assert_ne!(result.is_error, Some(true));
+        }
+        client.cancel().await.unwrap();
     }
 }
