@@ -11,6 +11,7 @@
 compile_error!("ollmcp runs on Linux, x86-64 and aarch64: its journal, locks and process limits need that system");
 
 pub mod agent;
+pub mod app;
 pub mod config;
 pub mod database;
 pub mod domain;

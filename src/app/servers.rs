@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::place::Standing;
 use crate::engine::ServerControl;
 use crate::engine::tree::TreeNode;
-use crate::tool::environment::GRANTED_PATHS_VARIABLE;
+use crate::servers::fs::GRANTED_PATHS_VARIABLE;
 use crate::tool::pool::{ServerState, Servers};
 use crate::tool::servers::{Gravity, parse_servers};
 use crate::tool::spec::{ServerSpec, ToolOverride};

@@ -1,1 +1,10 @@
-//! (being built)
+//! Runs as people and programs see them: one fold of the state, several printers. Knows the core only.
+
+pub mod detail;
+pub mod end;
+pub mod line;
+pub mod progress;
+pub mod text;
+
+/// Version of every JSON shape that a verb prints.
+pub const SHAPE_VERSION: u32 = 1;

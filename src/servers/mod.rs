@@ -1,5 +1,3 @@
-//! (being built)
-pub mod pdf_extract;
 //! Our own MCP servers, each also `ollmcp tool-server NAME` for any MCP client.
 //!
 //! A server names its tools and does its work in plain blocking functions; [`host`] does the rest. Nothing here knows
@@ -11,4 +9,5 @@ mod fs_paths;
 mod fs_text;
 mod fs_write;
 pub mod host;
+pub mod pdf_extract;
 pub mod spill;

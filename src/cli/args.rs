@@ -1,0 +1,273 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand};
+
+use super::error::CliError;
+use crate::domain::nearest::nearest;
+
+/// Runs multi-step jobs on free local models, under supervision, with Claude as the backstop.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ollmcp",
+    version,
+    before_help = "Example: ollmcp run pdf_tables -i folder=invoices -i database=sqlite:invoices.db",
+    disable_help_subcommand = true,
+    subcommand_required = false
+)]
+pub struct Args {
+    /// Configuration file to use alone, instead of the user's and the project's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Let the tool servers and addresses of the project's configuration count this time
+    #[arg(long, global = true)]
+    pub trust_project_config: bool,
+    /// Print JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a plan file, or a saved plan by name
+    #[command(before_help = "Example: ollmcp run plans/pdf_tables.yaml -i folder=January -i database=sqlite:jan.db")]
+    Run(RunArgs),
+    /// Go on with a run that has not ended
+    #[command(before_help = "Example: ollmcp resume last")]
+    Resume(RunName),
+    /// Say everything that is wrong with a plan file
+    #[command(before_help = "Example: ollmcp validate plans/pdf_tables.yaml")]
+    Validate(PlanName),
+    /// Draw a plan's steps and what each waits for
+    #[command(before_help = "Example: ollmcp explain pdf_tables")]
+    Explain(PlanName),
+    /// List the runs of this project
+    #[command(before_help = "Example: ollmcp ls")]
+    Ls(LsArgs),
+    /// Show a run: its steps, what failed and why
+    #[command(before_help = "Example: ollmcp show last --item invoices/may.pdf")]
+    Show(ShowArgs),
+    /// Show the rows that a run wrote
+    #[command(before_help = "Example: ollmcp rows last --table invoice_lines_3f9a --csv")]
+    Rows(RowsArgs),
+    /// Stop a run for good; what is done stays
+    #[command(before_help = "Example: ollmcp cancel last")]
+    Cancel(RunName),
+    /// List what waits for a person
+    #[command(before_help = "Example: ollmcp inbox")]
+    Inbox,
+    /// Answer a question of the inbox
+    #[command(before_help = "Example: ollmcp answer 0192f3c4-5a1b-7c3d happened --output '{\"id\": 7}'")]
+    Answer(AnswerArgs),
+    /// Count a run's rows again, on the database itself
+    #[command(before_help = "Example: ollmcp verify last")]
+    Verify(RunName),
+    /// Call one tool
+    #[command(before_help = "Example: ollmcp call pdf_extract.extract_tables path=invoice.pdf --json")]
+    Call(CallArgs),
+    /// List tool servers and their tools
+    #[command(before_help = "Example: ollmcp tools fs")]
+    Tools(ToolsArgs),
+    /// List agents, or print one
+    #[command(before_help = "Example: ollmcp agents DATABASE_WRITER")]
+    Agents(AgentsArgs),
+    /// Look whether everything that is needed is here
+    #[command(before_help = "Example: ollmcp doctor")]
+    Doctor,
+    /// Make a project in this folder
+    #[command(before_help = "Example: ollmcp init")]
+    Init,
+    /// Show, check or set the configuration
+    #[command(before_help = "Example: ollmcp config show --origin")]
+    Config(ConfigArgs),
+    /// Print the completion script of a shell
+    #[command(before_help = "Example: ollmcp completion bash > ~/.local/share/bash-completion/completions/ollmcp")]
+    Completion(CompletionArgs),
+    /// Serve one of the built-in tool servers on standard input and output
+    #[command(before_help = "Example: ollmcp tool-server pdf_extract")]
+    ToolServer(ToolServerArgs),
+    /// A goal in words
+    #[command(external_subcommand)]
+    Goal(Vec<String>),
+}
+
+/// Words of `run`.
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// A plan file, or the name of a saved plan
+    pub plan: String,
+    /// A value for an input of the plan
+    #[arg(short, long = "input", value_name = "NAME=VALUE")]
+    pub input: Vec<String>,
+    /// Start anew though an unfinished run of the same plan and inputs is there
+    #[arg(long)]
+    pub new: bool,
+    /// Take nothing over from earlier runs
+    #[arg(long)]
+    pub fresh: bool,
+    /// A name for the run
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// A run.
+#[derive(Debug, ClapArgs)]
+pub struct RunName {
+    /// Id, unique beginning of an id, name, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
+}
+
+/// A plan.
+#[derive(Debug, ClapArgs)]
+pub struct PlanName {
+    /// A plan file, or the name of a saved plan
+    pub plan: String,
+}
+
+/// Words of `ls`.
+#[derive(Debug, ClapArgs)]
+pub struct LsArgs {
+    /// How many, the newest first
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+}
+
+/// Words of `show`.
+#[derive(Debug, ClapArgs)]
+pub struct ShowArgs {
+    /// Id, unique beginning of an id, name, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Tell the story of one item, by its key
+    #[arg(long, value_name = "KEY")]
+    pub item: Option<String>,
+    /// Print the supervision tree of the process that is at work
+    #[arg(long)]
+    pub tree: bool,
+}
+
+/// Words of `rows`.
+#[derive(Debug, ClapArgs)]
+pub struct RowsArgs {
+    /// Id, unique beginning of an id, name, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// One data table only
+    #[arg(long)]
+    pub table: Option<String>,
+    /// Comma-separated values with a header line; needs one table
+    #[arg(long)]
+    pub csv: bool,
+    /// Rows of each table
+    #[arg(long, default_value_t = 20)]
+    pub limit: u64,
+}
+
+/// Words of `answer`.
+#[derive(Debug, ClapArgs)]
+pub struct AnswerArgs {
+    /// The question's id, or a unique beginning of it
+    pub id: String,
+    /// `happened`, `again`, `skip` or `fail`
+    pub answer: String,
+    /// What the call gave, when it happened
+    #[arg(long, value_name = "JSON")]
+    pub output: Option<String>,
+}
+
+/// Words of `call`.
+#[derive(Debug, ClapArgs)]
+pub struct CallArgs {
+    /// `SERVER.TOOL`
+    pub tool: String,
+    /// Arguments; JSON where the tool wants no text
+    #[arg(value_name = "NAME=VALUE")]
+    pub arguments: Vec<String>,
+    /// Limit of the call in seconds
+    #[arg(long, default_value_t = 600)]
+    pub timeout: u64,
+}
+
+/// Words of `tools`.
+#[derive(Debug, ClapArgs)]
+pub struct ToolsArgs {
+    /// One server only
+    pub server: Option<String>,
+}
+
+/// Words of `agents`.
+#[derive(Debug, ClapArgs)]
+pub struct AgentsArgs {
+    /// Print this agent in full
+    pub name: Option<String>,
+}
+
+/// Words of `config`.
+#[derive(Debug, ClapArgs)]
+pub struct ConfigArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Print every value
+    Show {
+        /// And where it came from
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Say what is wrong with it
+    Check,
+    /// Set one key in the project's file, keeping everything else
+    Set {
+        /// The key, as `limits.attempts_max`
+        key: String,
+        /// The value as JSON; anything else is text
+        value: String,
+        /// In the user's file instead
+        #[arg(long)]
+        user: bool,
+    },
+}
+
+/// Words of `completion`.
+#[derive(Debug, ClapArgs)]
+pub struct CompletionArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Words of `tool-server`.
+#[derive(Debug, ClapArgs)]
+pub struct ToolServerArgs {
+    /// `fs`, `pdf_extract` or `db`
+    pub name: String,
+    /// Paths outside this folder that the server may touch
+    pub paths: Vec<PathBuf>,
+}
+
+/// What follows words that are no verb.
+pub(super) fn goal(words: &[String]) -> CliError {
+    match words {
+        [word] if !word.contains(char::is_whitespace) => {
+            let command = Args::command();
+            let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+            let error = CliError::usage(format!("`{word}` is no verb of ollmcp"));
+            match nearest(word, verbs.iter().copied()) {
+                Some(verb) => error.hint(format!("did you mean `ollmcp {verb}`?")),
+                None => error.hint("`ollmcp --help` lists the verbs"),
+            }
+        }
+        _ => CliError::usage("a goal in words is not in this version: planning comes with the local models")
+            .hint("write a plan file and `ollmcp run` it; `ollmcp explain pdf_tables` shows one"),
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line: one file a verb. The only room that prints.
+
+mod agents;
+mod answer;
+mod args;
+mod call;
+mod cancel;
+mod completion;
+mod config;
+mod context;
+mod doctor;
+mod error;
+mod exit;
+mod explain;
+mod inbox;
+mod init;
+mod ls;
+mod model_of_plan;
+mod output;
+mod resume;
+mod rows;
+mod run;
+mod show;
+mod signals;
+mod tool_server;
+mod tools;
+mod validate;
+mod verify;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+pub use args::{Args, Verb};
+pub use exit::Exit;
+
+use context::Context;
+use error::CliError;
+
+/// Runs a command line and gives the exit code of the process.
+#[must_use]
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    // The hidden helpers first: they are started often and need nothing of what follows.
+    if arguments.get(1).is_some_and(|first| first == "__pdf-worker") {
+        return ExitCode::from(u8::try_from(crate::pdf::worker::worker_main()).unwrap_or(1));
+    }
+    let command = Args::command();
+    let args = match command.try_get_matches_from(arguments).and_then(|matches| Args::from_arg_matches(&matches)) {
+        Ok(args) => args,
+        Err(error) => {
+            // What cannot be printed is not printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Complete.into() };
+        }
+    };
+    let environment = environment();
+    crate::telemetry::start(environment.get("RUST_LOG").map(String::as_str));
+    install_panic_hook();
+    let is_json = args.json;
+    match dispatch(args, environment) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            error.print(is_json);
+            error.exit.into()
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment comes in")]
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// A panic of an attempt is told by its supervisor; the log gets the place.
+fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        tracing::error!(place, thread, "panic: {info}");
+    }));
+}
+
+fn dispatch(args: Args, environment: BTreeMap<String, String>) -> Result<Exit, CliError> {
+    let Args { verb, config, trust_project_config, json } = args;
+    let Some(verb) = verb else {
+        // The interactive session is a later part; until then the help says what there is.
+        output::err(&Args::command().render_help().to_string());
+        return Ok(Exit::Usage);
+    };
+    let context = Context { environment, config, trust_project_config, is_json: json };
+    match verb {
+        Verb::Run(args) => run::run(&context, args),
+        Verb::Resume(args) => resume::resume(&context, &args),
+        Verb::Validate(args) => validate::validate(&context, &args),
+        Verb::Explain(args) => explain::explain(&context, &args),
+        Verb::Ls(args) => ls::ls(&context, &args),
+        Verb::Show(args) => show::show(&context, &args),
+        Verb::Rows(args) => rows::rows(&context, &args),
+        Verb::Cancel(args) => cancel::cancel(&context, &args),
+        Verb::Inbox => inbox::inbox(&context),
+        Verb::Answer(args) => answer::answer(&context, &args),
+        Verb::Verify(args) => verify::verify(&context, &args),
+        Verb::Call(args) => call::call(&context, &args),
+        Verb::Tools(args) => tools::tools(&context, &args),
+        Verb::Agents(args) => agents::agents(&context, &args),
+        Verb::Doctor => doctor::doctor(&context),
+        Verb::Init => init::init(&context),
+        Verb::Config(args) => config::config(&context, &args),
+        Verb::Completion(args) => Ok(completion::completion(&args)),
+        Verb::ToolServer(args) => tool_server::tool_server(&context, &args),
+        Verb::Goal(words) => Err(args::goal(&words)),
+    }
+}

@@ -1,0 +1,95 @@
+//! Finding and reading a plan: by file or by name, checked against the agents and servers that are there.
+
+use std::path::Path;
+
+use super::error::CliError;
+use super::output;
+use crate::app::place::Standing;
+use crate::config::shipped::{FoundPlan, find_plan, plan_names};
+use crate::domain::nearest::nearest;
+use crate::domain::plan::Plan;
+use crate::plan_file::{self, Catalog, KnownAgent, ServerTools};
+use crate::tool::servers::parse_servers;
+
+/// A plan with where it was found.
+#[derive(Debug)]
+pub(super) struct FoundAndRead {
+    pub(super) plan: Plan,
+    pub(super) source: String,
+}
+
+/// Finds and reads a plan; says everything that is wrong with it.
+pub(super) fn find_and_read(standing: &Standing, name: &str, is_json: bool) -> Result<FoundAndRead, CliError> {
+    let (source, bytes) = find(standing, name)?;
+    match plan_file::read(&bytes, &catalog(standing)) {
+        Ok(read) => {
+            for warning in &read.warnings {
+                output::note(&format!("{source}:{}:{}: {}", warning.line, warning.column, warning.message));
+            }
+            Ok(FoundAndRead { plan: read.plan, source })
+        }
+        Err(faults) => {
+            if is_json {
+                output::json(&faults.to_json(&source));
+            } else {
+                let has_colour = output::is_terminal() && standing.environment.get("NO_COLOR").is_none_or(String::is_empty);
+                output::err(&faults.render(&source, has_colour));
+            }
+            Err(CliError::usage(format!("`{source}` cannot be run as it is")))
+        }
+    }
+}
+
+fn find(standing: &Standing, name: &str) -> Result<(String, Vec<u8>), CliError> {
+    let folders = standing.plan_folders();
+    let folders: Vec<&Path> = folders.iter().map(std::path::PathBuf::as_path).collect();
+    let cannot_read = |path: &Path, error: &std::io::Error| {
+        CliError::usage(format!("cannot read plan `{}`: {error}", path.display()))
+    };
+    match find_plan(name, &folders).map_err(|error| CliError::failed(format!("cannot look for plans: {error}")))? {
+        Some(FoundPlan::Shipped(plan)) => Ok((format!("{} (shipped)", plan.name), plan.text.as_bytes().to_vec())),
+        Some(FoundPlan::File(file)) => {
+            let bytes = read_bounded(&file).map_err(|error| cannot_read(&file, &error))?;
+            Ok((file.display().to_string(), bytes))
+        }
+        None if crate::config::shipped::is_plan_name(name) && !standing.cwd.join(name).exists() => {
+            let names = plan_names(&folders);
+            let error = CliError::usage(format!("no plan is called `{name}`"));
+            Err(match nearest(name, names.iter().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!("there are: {}", names.join(", "))),
+            })
+        }
+        None => {
+            let path = standing.cwd.join(name);
+            let bytes = read_bounded(&path).map_err(|error| cannot_read(Path::new(name), &error))?;
+            Ok((name.to_owned(), bytes))
+        }
+    }
+}
+
+/// A file that is larger than a plan may be is not read to its end.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(plan_file::FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What a plan may name here.
+pub(super) fn catalog(standing: &Standing) -> Catalog {
+    let environment = &standing.environment;
+    let declared = parse_servers(&standing.settings.tool_document(), &|name| environment.get(name).cloned());
+    let mut servers: std::collections::BTreeMap<String, ServerTools> =
+        crate::servers::own_tools().into_iter().map(|(name, tools)| (name.to_owned(), ServerTools::Known(tools))).collect();
+    // Declared servers are started only by a run: their tools are not known here.
+    servers.extend(declared.servers.into_iter().map(|spec| (spec.name, ServerTools::Unknown)));
+    servers.extend(declared.refused.into_iter().map(|(name, _)| (name, ServerTools::Unknown)));
+    let agents = standing.agents.iter().map(|agent| KnownAgent {
+        name: agent.name.clone(),
+        is_deterministic: agent.deterministic,
+        is_reserved: agent.reserved,
+        input_schema: serde_json::Value::Null,
+    });
+    Catalog { servers: Some(servers), agents: Some(agents.collect()), ladders: None }
+}

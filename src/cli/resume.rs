@@ -1,0 +1,36 @@
+//! `resume`: goes on with a run that has not ended.
+
+use super::args::RunName;
+use super::context::{Context, project_of};
+use super::error::CliError;
+use super::exit::Exit;
+use super::show::find_run;
+use super::{output, watch};
+use crate::domain::plan::InputKind;
+use crate::engine::supervisor::Beginning;
+
+pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError> {
+    let standing = context.standing(false)?;
+    let project = project_of(&standing)?;
+    let own = context.own_store(project, "resume")?;
+    let reader = own.store.state.reader();
+    let heads = reader.heads().map_err(|error| CliError::failed(error.to_string()))?;
+    let run = find_run(&heads, &args.run)?;
+    let state = reader.run(run).map_err(|error| CliError::failed(error.to_string()))?;
+    let state = state.ok_or_else(|| CliError::failed(format!("the state store has no run {run}")))?;
+    if let Some(end) = state.head.end {
+        let exit = Exit::of_end(end);
+        let word = crate::report::line::end_word(end);
+        output::err(&format!("run {} has ended: {word} (exit code {})\n", run.short(), exit.code()));
+        return Ok(exit);
+    }
+    let folder = standing.folder();
+    let paths = state.plan.raw().inputs.iter().filter(|input| input.kind == InputKind::Path);
+    let granted: Vec<_> = paths
+        .filter_map(|input| state.head.inputs.get(&input.name)?.as_str())
+        .map(|path| folder.join(path))
+        .filter(|path| !path.starts_with(folder))
+        .collect();
+    output::err(&format!("run {} · {} goes on\n", run.short(), state.plan.name()));
+    watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted)
+}

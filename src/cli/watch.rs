@@ -1,0 +1,163 @@
+//! A run in the foreground: engine, progress, signals, end report.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::{Context, OwnStore, project_of, socket};
+use super::error::CliError;
+use super::exit::Exit;
+use super::output;
+use super::signals::{Ask, Signals};
+use crate::api::server::ControlSocket;
+use crate::app::place::Standing;
+use crate::app::running;
+use crate::domain::event::Stamped;
+use crate::domain::ids::RunId;
+use crate::domain::run::RunState;
+use crate::engine::root::RegistryDoor;
+use crate::engine::supervisor::{Beginning, RunExit};
+use crate::engine::EventReader;
+use crate::report::end::{self, EndReport};
+use crate::report::progress::Progress;
+use crate::report::{detail, line, text};
+
+/// How long the blocking pool may take to finish at the end.
+const RUNTIME_LIMIT: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct ProgressReader(Arc<Progress>);
+
+impl EventReader for ProgressReader {
+    fn durable(&self, state: &RunState, events: &[Stamped]) {
+        self.0.take_up(state, events);
+    }
+}
+
+/// The runtime that everything asynchronous of a command lives in.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("cannot start: {error}")))
+}
+
+/// A question with yes or no; without a terminal the answer is no.
+pub(super) fn asks_yes(question: &str) -> bool {
+    if !std::io::stdin().is_terminal() || !output::is_terminal() {
+        return false;
+    }
+    output::err(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Works on a run until it ends, waits for a person or is stopped; prints the end report.
+pub(super) fn watch(
+    context: &Context,
+    standing: &Standing,
+    own: OwnStore,
+    run: RunId,
+    beginning: Beginning,
+    granted: &[PathBuf],
+) -> Result<Exit, CliError> {
+    let project = project_of(standing)?;
+    let progress = Arc::new(Progress::new(output::is_terminal()));
+    let readers: Vec<Arc<dyn EventReader>> = vec![Arc::new(ProgressReader(progress.clone()))];
+    let (ports, notes) = running::ports(standing, &own.store, granted, readers).map_err(|faults| {
+        let mut error = CliError::usage("the declared tool servers have faults");
+        error.hints.extend(faults);
+        error
+    })?;
+    notes.iter().for_each(|text| output::note(text));
+    std::fs::create_dir_all(running::spill_dir(&project.state))?;
+    let runtime = runtime()?;
+    let door = RegistryDoor::default();
+    let control = ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());
+    let exit = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let engine = running::start(ports, own.store.journal.clone(), door, Some(Arc::new(control.clone()))).await;
+        let engine = engine.map_err(|error| CliError::failed(error.to_string()))?;
+        control.set_tree(engine.tree_asker());
+        let mut left =
+            engine.start_run(run, beginning, true).map_err(|error| CliError::failed(error.to_string()))?;
+        let exit = loop {
+            tokio::select! {
+                exit = &mut left => break exit.unwrap_or_else(|_| RunExit::Fault("the run registry died".to_owned())),
+                reason = engine.gave_up() => break RunExit::Fault(reason),
+                ask = signals.next() => match ask {
+                    Ask::Drain => {
+                        progress.line(&format!(
+                            "taking no new task, waiting for what runs (again: stop it); go on later: ollmcp resume {}",
+                            run.short()
+                        ));
+                        engine.drain();
+                    }
+                    Ask::Stop => {
+                        progress.line("stopping what runs");
+                        engine.stop_runs();
+                    }
+                    Ask::Leave => break RunExit::Interrupted,
+                },
+            }
+        };
+        progress.finish();
+        engine.shut_down().await;
+        // The journal was flushed with every append; this only says whether its last write failed.
+        if let Err(error) = own.store.journal.close().await {
+            output::err(&format!("error: {error}\n"));
+        }
+        Ok::<_, CliError>(exit)
+    });
+    runtime.shutdown_timeout(RUNTIME_LIMIT);
+    let exit = exit?;
+    own.store.state.settle();
+    report(context, &own, run, &exit)?;
+    Ok(Exit::of_run(&exit))
+}
+
+fn report(context: &Context, own: &OwnStore, run: RunId, exit: &RunExit) -> Result<(), CliError> {
+    if let RunExit::Fault(reason) = exit {
+        return Err(CliError::failed(format!("the engine stopped: {reason}"))
+            .hint(format!("nothing that was reported is lost: ollmcp resume {}", run.short())));
+    }
+    let reader = own.store.state.reader();
+    let state = reader.run(run).map_err(|error| CliError::failed(error.to_string()))?;
+    let Some(state) = state else {
+        output::err("the run was stopped before it began\n");
+        return Ok(());
+    };
+    let before = run_before(reader, &state);
+    let word = line::state_word(&state.head, false);
+    let blobs = own.store.blobs.clone();
+    let report = EndReport::new(&state, word, before.as_ref(), &|payload| blobs.read_value(payload).ok());
+    if context.is_json {
+        output::json(&report);
+    } else {
+        output::out(&end::text(&report));
+    }
+    let asks = detail::ask_lines(&state);
+    if !asks.is_empty() {
+        output::err(&text::asks(&asks));
+    }
+    if matches!(exit, RunExit::Waiting | RunExit::Interrupted) {
+        output::err(&format!("go on: ollmcp resume {}\n", run.short()));
+    }
+    Ok(())
+}
+
+/// The last ended run of the same plan over the same paths.
+fn run_before(reader: &crate::state::Reader, state: &RunState) -> Option<RunState> {
+    use crate::domain::plan::InputKind;
+    let paths = state.plan.raw().inputs.iter().filter(|input| input.kind == InputKind::Path);
+    let paths: Vec<&str> = paths.map(|input| input.name.as_str()).collect();
+    let heads = reader.heads().ok()?;
+    let earlier = heads.into_iter().rev().find(|head| {
+        head.run < state.head.run
+            && head.end.is_some()
+            && paths.iter().all(|path| head.inputs.get(*path) == state.head.inputs.get(*path))
+            && reader.plan(head.run).ok().flatten().is_some_and(|plan| plan.name() == state.plan.name())
+    })?;
+    reader.run(earlier.run).ok().flatten()
+}

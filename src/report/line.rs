@@ -1,0 +1,69 @@
+//! One run in one line: what `ls` shows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::event::RunEnd;
+use crate::domain::run::{Head, RunState};
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunLine {
+    /// Full id.
+    pub run: String,
+    /// Name of its plan.
+    pub plan: String,
+    /// `running`, `waiting`, `interrupted`, `complete`, `partial`, `failed` or `cancelled`.
+    pub state: String,
+    /// Milliseconds since the Unix epoch.
+    pub started_ms: u64,
+    /// Time of its last event.
+    pub last_ms: u64,
+    /// Tasks done.
+    pub done: u64,
+    /// Tasks failed or set aside.
+    pub not_done: u64,
+    /// Questions that wait for a person.
+    pub asks: usize,
+}
+
+impl RunLine {
+    /// The line of a run; `is_live`: a process is at work on it.
+    #[must_use]
+    pub fn new(state: &RunState, is_live: bool) -> Self {
+        let sum = |count: fn(&crate::domain::run::Counts) -> u32| {
+            state.steps.iter().map(|step| u64::from(count(&step.counts))).sum()
+        };
+        Self {
+            run: state.head.run.to_string(),
+            plan: state.plan.name().to_owned(),
+            state: state_word(&state.head, is_live).to_owned(),
+            started_ms: state.head.started_ms,
+            last_ms: state.head.last_ms,
+            done: sum(|counts| counts.done),
+            not_done: sum(|counts| counts.failed + counts.quarantined),
+            asks: state.head.asks.len(),
+        }
+    }
+}
+
+/// The word for a run's state.
+#[must_use]
+pub fn state_word(head: &Head, is_live: bool) -> &'static str {
+    match head.end {
+        Some(end) => end_word(end),
+        None if !head.asks.is_empty() => "waiting",
+        None if is_live => "running",
+        None => "interrupted",
+    }
+}
+
+/// The word for a run's end.
+#[must_use]
+pub const fn end_word(end: RunEnd) -> &'static str {
+    match end {
+        RunEnd::Complete => "complete",
+        RunEnd::Partial => "partial",
+        RunEnd::Failed => "failed",
+        RunEnd::Cancelled => "cancelled",
+    }
+}
