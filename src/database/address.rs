@@ -30,7 +30,9 @@ impl Address {
         let refuse = |message: String| Err(DatabaseError::Address(message));
         let shown: String = text.chars().take(120).filter(|c| !c.is_control()).collect();
         if text.trim().is_empty() {
-            return refuse("the database address is empty; hint: write `sqlite:FILE`, for example `sqlite:tables.db`".into());
+            return refuse(
+                "the database address is empty; hint: write `sqlite:FILE`, for example `sqlite:tables.db`".into(),
+            );
         }
         if text.len() > ADDRESS_BYTES_MAX || text.contains('\0') {
             return refuse(format!("`{shown}` is no database address; hint: write `sqlite:FILE`"));
@@ -62,7 +64,9 @@ impl Address {
             Some(after) => after,
         };
         if path.is_empty() {
-            return refuse(format!("`{shown}` names no file; hint: write `sqlite:FILE`, for example `sqlite:tables.db`"));
+            return refuse(format!(
+                "`{shown}` names no file; hint: write `sqlite:FILE`, for example `sqlite:tables.db`"
+            ));
         }
         if path.eq_ignore_ascii_case(":memory:") || path.starts_with(":memory:") || path.contains("mode=memory") {
             return refuse(format!(

@@ -252,7 +252,9 @@ fn read_text(text: &str) -> Cell {
     }
     let Some(fraction) = fraction else {
         return match text.parse::<i64>() {
-            Ok(number) if number.unsigned_abs() <= INTEGER_MAX && !(negative && number == 0) => Cell::Integer(number, None),
+            Ok(number) if number.unsigned_abs() <= INTEGER_MAX && !(negative && number == 0) => {
+                Cell::Integer(number, None)
+            }
             _ => Cell::Text(text.to_owned()),
         };
     };
@@ -311,9 +313,34 @@ mod tests {
             class(json!(text), Class::Real);
         }
         for text in [
-            "00123", "03/04/25", "1.234", "12.500", "-1.234", "1,234", "1e5", "+5", "１２", "NaN", "inf", "-", "-0", "-0.0",
-            "9007199254740993", "99999999999999999999", "1.", ".5", " 7", "7 ", "0x10", "1_000", "12.50 €", "5%", "--1",
-            "0.1234567890123456", "1.2.3", "true",
+            "00123",
+            "03/04/25",
+            "1.234",
+            "12.500",
+            "-1.234",
+            "1,234",
+            "1e5",
+            "+5",
+            "１２",
+            "NaN",
+            "inf",
+            "-",
+            "-0",
+            "-0.0",
+            "9007199254740993",
+            "99999999999999999999",
+            "1.",
+            ".5",
+            " 7",
+            "7 ",
+            "0x10",
+            "1_000",
+            "12.50 €",
+            "5%",
+            "--1",
+            "0.1234567890123456",
+            "1.2.3",
+            "true",
         ] {
             class(json!(text), Class::Text);
         }

@@ -88,7 +88,9 @@ pub(super) fn fault(error: &sqlx::Error) -> DatabaseError {
         14 => DatabaseError::Failed(format!(
             "cannot open the database file: {message}; hint: its folder must exist and be writable"
         )),
-        19 => DatabaseError::Target(format!("the table does not take these rows: {message}; hint: choose another table")),
+        19 => {
+            DatabaseError::Target(format!("the table does not take these rows: {message}; hint: choose another table"))
+        }
         26 => DatabaseError::Failed("the file is no SQLite database; hint: name another file".into()),
         _ => DatabaseError::Failed(message.to_owned()),
     }
@@ -198,7 +200,9 @@ fn stored(row: &SqliteRow, at: usize) -> Result<Stored, DatabaseError> {
         "TEXT" => {
             // As bytes: a person's text may be no UTF-8, and must not make the rest unreadable.
             let bytes: Vec<u8> = row.try_get_unchecked(at).map_err(failed)?;
-            Stored::Text(String::from_utf8(bytes).unwrap_or_else(|no| String::from_utf8_lossy(no.as_bytes()).into_owned()))
+            Stored::Text(
+                String::from_utf8(bytes).unwrap_or_else(|no| String::from_utf8_lossy(no.as_bytes()).into_owned()),
+            )
         }
         _ => Stored::Blob(row.try_get_unchecked(at).map_err(failed)?),
     })

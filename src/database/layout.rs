@@ -12,8 +12,9 @@ use crate::domain::ids::Digest;
 /// Longest text of one cell, in bytes; a row with a longer one is set aside.
 pub const CELL_BYTES_MAX: usize = 1 << 20;
 
-/// Most columns that come from headers: SQLite takes 2 000, five are ours.
-pub const COLUMNS_MAX: usize = 2_000 - names::PROVENANCE.len();
+/// Most columns that come from headers: SQLite takes 2 000 in a table or a result, five are ours, and the row id and a
+/// note are asked for beside them.
+pub const COLUMNS_MAX: usize = 1_990;
 
 /// Most bytes of a bad row that are kept beside its reason.
 const RAW_BYTES_MAX: usize = 64 * 1024;
@@ -177,7 +178,10 @@ fn origin(provenance: &Provenance, table: i64, row: i64) -> [Stored; 5] {
         provenance.page.map_or(Stored::Null, |page| Stored::Integer(page.into())),
         Stored::Integer(table),
         Stored::Integer(row),
-        provenance.confidence.filter(|number| number.is_finite()).map_or(Stored::Null, |number| Stored::Real(number + 0.0)),
+        provenance
+            .confidence
+            .filter(|number| number.is_finite())
+            .map_or(Stored::Null, |number| Stored::Real(number + 0.0)),
     ]
 }
 
@@ -246,23 +250,27 @@ mod tests {
         let numbers: Vec<_> = layout.tables[0].rows.iter().map(|row| row.origin[3].clone()).collect();
         assert_eq!(numbers, [Stored::Integer(1), Stored::Integer(6)]);
         let reasons: Vec<_> = layout.rejects.iter().map(|reject| (reject.row, reject.reason.as_str())).collect();
-        assert_eq!(reasons, [
-            (2, "it has 1 cell, its table has 2 columns"),
-            (3, "it has 3 cells, its table has 2 columns"),
-            (4, "`t` has 1048577 bytes, at most 1048576 are taken"),
-            (5, "`t` has a NUL character"),
-        ]);
+        assert_eq!(
+            reasons,
+            [
+                (2, "it has 1 cell, its table has 2 columns"),
+                (3, "it has 3 cells, its table has 2 columns"),
+                (4, "`t` has 1048577 bytes, at most 1048576 are taken"),
+                (5, "`t` has a NUL character"),
+            ]
+        );
         assert!(layout.rejects[2].raw.len() <= RAW_BYTES_MAX + 3);
     }
 
     #[test]
     fn tables_without_usable_headers_are_all_rejects() {
         let wide: Vec<String> = (0..=COLUMNS_MAX).map(|n| n.to_string()).collect();
-        let wide = SourceTable { headers: wide.clone(), rows: vec![vec![json!(1); wide.len()]], ..source(&[], json!([])) };
+        let wide =
+            SourceTable { headers: wide.clone(), rows: vec![vec![json!(1); wide.len()]], ..source(&[], json!([])) };
         let layout = lay_out(&Target::Auto, &[source(&[], json!([["a"], []])), wide]).unwrap();
         assert!(layout.tables.is_empty());
         assert_eq!(layout.rejects.len(), 3);
-        assert!(layout.rejects[2].reason.contains("1996 columns"), "{}", layout.rejects[2].reason);
+        assert!(layout.rejects[2].reason.contains("1991 columns"), "{}", layout.rejects[2].reason);
         assert_eq!(lay_out(&Target::Auto, &[source(&[], json!([]))]).unwrap().rejects, []);
     }
 

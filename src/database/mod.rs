@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod cell;
+mod check;
 mod connection;
 pub mod layout;
 pub mod names;
@@ -12,6 +13,7 @@ mod schema;
 pub mod source;
 pub mod sqlite;
 pub mod statement;
+mod supersede;
 pub mod verify;
 mod writer;
 

@@ -148,16 +148,14 @@ mod tests {
 
     #[test]
     fn headers_fold_into_plain_unique_names() {
-        assert_eq!(names(&["Date", " Amount (EUR) ", "2024", "", "amount-eur"]), [
-            "date",
-            "amount_eur",
-            "c_2024",
-            "column_4",
-            "amount_eur_2"
-        ]);
-        assert_eq!(names(&["_file", "select", "a\"b", "Größe", "ΣΊΣΥΦΟΣ", "日付", "\u{fb01}n", "e\u{301}t"]), [
-            "file", "select", "a_b", "größe", "σίσυφοσ", "日付", "fin", "ét"
-        ]);
+        assert_eq!(
+            names(&["Date", " Amount (EUR) ", "2024", "", "amount-eur"]),
+            ["date", "amount_eur", "c_2024", "column_4", "amount_eur_2"]
+        );
+        assert_eq!(
+            names(&["_file", "select", "a\"b", "Größe", "ΣΊΣΥΦΟΣ", "日付", "\u{fb01}n", "e\u{301}t"]),
+            ["file", "select", "a_b", "größe", "σίσυφοσ", "日付", "fin", "ét"]
+        );
         assert_eq!(names(&["a_2", "a", "a"]), ["a_2", "a", "a_3"]);
         assert_eq!(names(&["***", "\u{301}"]), ["column_1", "column_2"]);
         assert_eq!(names(&["RowId", "OID", "_rowid_"]), ["c_rowid", "c_oid", "c_rowid_2"]);

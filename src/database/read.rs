@@ -61,8 +61,7 @@ pub(super) async fn rows(
             continue;
         }
         let columns = fetch(connection, "select name from pragma_table_info(?)".into(), [name.into()]).await?;
-        let columns: Vec<String> =
-            columns.iter().filter_map(|line| line[0].as_text()).map(str::to_owned).collect();
+        let columns: Vec<String> = columns.iter().filter_map(|line| line[0].as_text()).map(str::to_owned).collect();
         let picked: Vec<String> = columns.iter().map(|column| quote(column)).collect();
         let sql = format!(
             "select {} from {} where _rowid_ in (select place from _ollmcp_rows where tbl = ? and entry in ({entries})) \
@@ -138,7 +137,8 @@ pub(super) async fn schema(connection: &mut SqliteConnection) -> Result<Vec<Tabl
     for line in fetch(connection, sql, []).await? {
         let name = line[0].as_text().unwrap_or_default().to_owned();
         let kind = line[1].as_text().unwrap_or_default().to_owned();
-        let columns = fetch(connection, "select name, type from pragma_table_info(?)".into(), [name.as_str().into()]).await;
+        let columns =
+            fetch(connection, "select name, type from pragma_table_info(?)".into(), [name.as_str().into()]).await;
         // A view over a table that is gone has no columns to tell.
         let columns = columns.unwrap_or_default();
         let rows = if kind == "table" {

@@ -230,7 +230,7 @@ pub(super) async fn settle(
     for column in &standing.columns {
         let Some(&place) = places.get(&column.name) else { continue };
         let current = Class::of_declared(&column.declared);
-        let new = needed.iter().find(|(name, _, _)| *name == column.name);
+        let new = needed.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(&column.name));
         let new_class = new.map_or(Class::Empty, |(_, _, class)| *class);
         let narrows = current > new_class && removed.get(&column.name) == Some(&current);
         let left = if narrows { widest(connection, &standing, &column.name, current).await? } else { current };
@@ -238,13 +238,14 @@ pub(super) async fn settle(
         wanted.push((place, column.clone(), left.max(new_class)));
     }
     for (column, place, class) in needed {
-        if places.contains_key(column) && standing.column(column).is_some() {
+        if wanted.iter().any(|(_, known, _)| known.name.eq_ignore_ascii_case(column)) {
             continue;
         }
         // Ours from now on, whether a person had added it or not.
         let known = standing.column(column).cloned();
         let class = known.as_ref().map_or(*class, |known| Class::of_declared(&known.declared).max(*class));
-        let known = known.unwrap_or_else(|| Standing { name: column.clone(), declared: String::new(), extras: String::new() });
+        let known =
+            known.unwrap_or_else(|| Standing { name: column.clone(), declared: String::new(), extras: String::new() });
         wanted.push((*place, known, class));
     }
     wanted.sort_by(|one, other| (one.0, &one.1.name).cmp(&(other.0, &other.1.name)));
@@ -263,8 +264,12 @@ pub(super) async fn settle(
         .collect();
     let ours = |name: &str| PROVENANCE.iter().any(|(ours, _)| ours.eq_ignore_ascii_case(name));
     columns.extend(standing.columns.iter().filter(|column| ours(&column.name)).cloned());
-    let others: Vec<Standing> =
-        standing.columns.iter().filter(|column| columns.iter().all(|known| known.name != column.name)).cloned().collect();
+    let others: Vec<Standing> = standing
+        .columns
+        .iter()
+        .filter(|column| columns.iter().all(|known| known.name != column.name))
+        .cloned()
+        .collect();
     columns.extend(others);
     if columns == standing.columns {
         return Ok(standing);
@@ -283,14 +288,21 @@ async fn make(connection: &mut SqliteConnection, name: &str, needed: &[Needed]) 
     needed.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
     let mut columns: Vec<Standing> = needed
         .iter()
-        .map(|(name, _, class)| Standing { name: name.clone(), declared: class.declared().into(), extras: String::new() })
+        .map(|(name, _, class)| Standing {
+            name: name.clone(),
+            declared: class.declared().into(),
+            extras: String::new(),
+        })
         .collect();
-    columns.extend(
-        PROVENANCE.iter().map(|(name, kind)| Standing { name: (*name).into(), declared: (*kind).into(), extras: String::new() }),
-    );
+    columns.extend(PROVENANCE.iter().map(|(name, kind)| Standing {
+        name: (*name).into(),
+        declared: (*kind).into(),
+        extras: String::new(),
+    }));
     run(connection, create(name, &columns), [], false).await?;
     run(connection, file_index(name), [], false).await?;
-    let listed = "insert into _ollmcp_tables (name, made) values (?, 1) on conflict (name) do update set made = 1 returning id";
+    let listed =
+        "insert into _ollmcp_tables (name, made) values (?, 1) on conflict (name) do update set made = 1 returning id";
     let lines = fetch(connection, listed.into(), [name.into()]).await?;
     let id = lines.first().and_then(|line| line[0].as_integer()).unwrap_or_default();
     // Of a table of the same name that a person dropped.
@@ -337,7 +349,11 @@ async fn place_column(
 /// The note of one column in the notes of a row.
 pub(super) fn note_of(notes: &Stored, column: &str) -> Option<Value> {
     let notes: Map<String, Value> = serde_json::from_str(notes.as_text()?).ok()?;
-    notes.get(column).cloned()
+    // A column that a person had added may be written with capitals.
+    notes
+        .get(column)
+        .or_else(|| notes.iter().find(|(name, _)| name.eq_ignore_ascii_case(column)).map(|(_, raw)| raw))
+        .cloned()
 }
 
 /// The widest class that stands in a column; stops looking at `enough`.
@@ -368,11 +384,7 @@ const REBUILT: &str = "_ollmcp_rebuilt";
 const REBUILD_ROWS: i64 = 500;
 
 /// Gives a table these columns: copies it, drops it, and puts the copy in its place with the same row ids.
-async fn rebuild(
-    connection: &mut SqliteConnection,
-    old: &Shape,
-    columns: &[Standing],
-) -> Result<(), DatabaseError> {
+async fn rebuild(connection: &mut SqliteConnection, old: &Shape, columns: &[Standing]) -> Result<(), DatabaseError> {
     let attached = fetch(
         connection,
         "select sql from sqlite_master where tbl_name = ? collate nocase and type in ('index', 'trigger') \
@@ -385,11 +397,8 @@ async fn rebuild(
     let kept: Vec<String> =
         columns.iter().filter(|column| old.column(&column.name).is_some()).map(|column| quote(&column.name)).collect();
     let kept = kept.join(", ");
-    let copy = format!(
-        "insert into {} (_rowid_, {kept}) select _rowid_, {kept} from {}",
-        quote(REBUILT),
-        quote(&old.name)
-    );
+    let copy =
+        format!("insert into {} (_rowid_, {kept}) select _rowid_, {kept} from {}", quote(REBUILT), quote(&old.name));
     run(connection, copy, [], false).await?;
     for column in columns {
         let Some(before) = old.column(&column.name) else { continue };
@@ -410,12 +419,7 @@ async fn rebuild(
 }
 
 /// Puts the right form of each value into one column of the copy: text exactly as it was written, numbers as read.
-async fn convert(
-    connection: &mut SqliteConnection,
-    old: &Shape,
-    column: &str,
-    to: Class,
-) -> Result<(), DatabaseError> {
+async fn convert(connection: &mut SqliteConnection, old: &Shape, column: &str, to: Class) -> Result<(), DatabaseError> {
     let (rebuilt, quoted) = (quote(REBUILT), quote(column));
     let select = format!(
         "select d._rowid_, d.{quoted}, n.{quoted}, r.notes from {} as d join {rebuilt} as n on n._rowid_ = d._rowid_ \

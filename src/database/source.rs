@@ -18,7 +18,9 @@ pub const TABLES_MAX: usize = 10_000;
 pub fn tables_from_rows(value: &Value) -> Result<Vec<SourceTable>, String> {
     match value {
         Value::Array(list) => from_list(list),
-        Value::Object(object) if object.get("rows").is_some_and(Value::is_array) => Ok(vec![from_table(object, "rows")?]),
+        Value::Object(object) if object.get("rows").is_some_and(Value::is_array) => {
+            Ok(vec![from_table(object, "rows")?])
+        }
         Value::Object(object) => match object.get("tables") {
             Some(Value::Array(list)) => from_list(list),
             _ => Ok(vec![from_records(&[object])]),
@@ -40,9 +42,11 @@ fn from_list(list: &[Value]) -> Result<Vec<SourceTable>, String> {
     let Some(first) = list.first() else { return Ok(Vec::new()) };
     let Value::Object(object) = first else {
         return Err(match first {
-            Value::Array(_) => "`rows` is a list of lists without column names; hint: give `{headers: […], rows: [[…]]}`, \
+            Value::Array(_) => {
+                "`rows` is a list of lists without column names; hint: give `{headers: […], rows: [[…]]}`, \
                                 or a list of objects"
-                .into(),
+                    .into()
+            }
             other => format!("`rows[0]` is {}; hint: give a list of tables or of records", kind(other)),
         });
     };
@@ -75,7 +79,8 @@ fn from_table(object: &Map<String, Value>, at: &str) -> Result<SourceTable, Stri
         // A named group of records.
         let mut records = Vec::with_capacity(rows.len());
         for (number, row) in rows.iter().enumerate() {
-            records.push(row.as_object().ok_or_else(|| format!("`{at}.rows[{number}]` is {}, not a record", kind(row)))?);
+            records
+                .push(row.as_object().ok_or_else(|| format!("`{at}.rows[{number}]` is {}, not a record", kind(row)))?);
         }
         let mut table = from_records(&records);
         table.provenance = provenance(object);
@@ -181,11 +186,19 @@ mod tests {
             title: None,
         };
         let tables = tables_from_rows(&json!([table])).unwrap();
-        assert_eq!(tables, [SourceTable {
-            headers: vec!["A".into(), "B".into()],
-            rows: vec![vec![json!("1"), json!("x")]],
-            provenance: Provenance { file: Some("a.pdf".into()), page: Some(3), table: Some(2), confidence: Some(0.5) },
-        }]);
+        assert_eq!(
+            tables,
+            [SourceTable {
+                headers: vec!["A".into(), "B".into()],
+                rows: vec![vec![json!("1"), json!("x")]],
+                provenance: Provenance {
+                    file: Some("a.pdf".into()),
+                    page: Some(3),
+                    table: Some(2),
+                    confidence: Some(0.5)
+                },
+            }]
+        );
         assert_eq!(tables_from_rows(&json!({ "tables": [table], "pages": 1 })).unwrap(), tables);
     }
 
@@ -194,7 +207,10 @@ mod tests {
         let tables = tables_from_rows(&json!([{"b": 1, "a": "x"}, {"c": [2], "b": null}])).unwrap();
         assert_eq!(tables.len(), 1);
         assert_eq!(tables[0].headers, ["b", "a", "c"]);
-        assert_eq!(tables[0].rows, [vec![json!(1), json!("x"), json!(null)], vec![json!(null), json!(null), json!([2])]]);
+        assert_eq!(
+            tables[0].rows,
+            [vec![json!(1), json!("x"), json!(null)], vec![json!(null), json!(null), json!([2])]]
+        );
     }
 
     #[test]

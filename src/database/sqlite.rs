@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use super::cell::Stored;
 use super::layout::{Layout, lay_out};
 use super::{
-    Database, DatabaseError, Expectation, RowsPage, Verification, WriteJob, Written, connection, read, statement, verify,
-    writer,
+    Database, DatabaseError, Expectation, RowsPage, Verification, WriteJob, Written, connection, read, statement,
+    verify, writer,
 };
 use crate::domain::ids::Digest;
 
@@ -105,7 +105,10 @@ impl Sqlite {
         if file_id(&self.path) != Some(writer.file) {
             // Deleted in the middle: what was committed is gone with the file. Another try makes it anew.
             let _ = writer.connection.close().await;
-            return Err(DatabaseError::Busy(format!("`{}` was deleted or replaced during a write", self.path.display())));
+            return Err(DatabaseError::Busy(format!(
+                "`{}` was deleted or replaced during a write",
+                self.path.display()
+            )));
         }
         match &outcome {
             Ok(_) | Err(DatabaseError::Busy(_) | DatabaseError::Check(_) | DatabaseError::Target(_)) => {

@@ -28,7 +28,9 @@ pub fn one_reading(sql: &str) -> Result<(), String> {
             "select" | "with" | "values" | "query" => Ok(()),
             _ => Err("only reading statements can be explained; hint: `explain query plan select …`".into()),
         },
-        "pragma" => Err("`pragma` is not taken; hint: ask for the schema, or select from `pragma_table_info('TABLE')`".into()),
+        "pragma" => {
+            Err("`pragma` is not taken; hint: ask for the schema, or select from `pragma_table_info('TABLE')`".into())
+        }
         "" => Err("the statement begins with no word; hint: write one `select …`".into()),
         other => Err(format!("`{other}` is not taken, this is read-only; hint: write one `select …`")),
     }
@@ -77,7 +79,8 @@ fn scan(sql: &str) -> Words {
             quote @ (b'\'' | b'"' | b'`') => at = find(bytes, at + 1, quote) + 1,
             b'[' => at = find(bytes, at, b']') + 1,
             byte if byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80 => {
-                while at < bytes.len() && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || bytes[at] >= 0x80) {
+                while at < bytes.len() && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || bytes[at] >= 0x80)
+                {
                     at += 1;
                 }
             }

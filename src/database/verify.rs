@@ -56,12 +56,7 @@ impl Told {
             let what = format!("and {} differences more", self.more);
             self.differences.push(Difference { item: String::new(), table: None, rowid: None, what });
         }
-        Verification {
-            items: self.items,
-            rows: self.rows,
-            superseded: self.superseded,
-            differences: self.differences,
-        }
+        Verification { items: self.items, rows: self.rows, superseded: self.superseded, differences: self.differences }
     }
 }
 
@@ -203,12 +198,8 @@ async fn expect_rows<'a>(
     told: &mut Told,
 ) -> Result<(), DatabaseError> {
     let layout = lay_out(&one.target, &one.tables)?;
-    let places = fetch(
-        connection,
-        "select seq, place from _ollmcp_rows where entry = ?".into(),
-        [entry.into()],
-    )
-    .await?;
+    let places =
+        fetch(connection, "select seq, place from _ollmcp_rows where entry = ?".into(), [entry.into()]).await?;
     let places: HashMap<i64, i64> =
         places.iter().filter_map(|line| Some((line[0].as_integer()?, line[1].as_integer()?))).collect();
     let mut rejected = layout.rejects.len();
@@ -293,7 +284,9 @@ async fn compare(
 ) -> Result<(), DatabaseError> {
     let others = fetch(
         connection,
-        "select r.place from _ollmcp_rows as r where r.tbl = ? and r.entry not in (select value from json_each(?))".into(),
+        "select r.place from _ollmcp_rows as r join _ollmcp_ledger as l on l.entry = r.entry \
+         where r.tbl = ? and r.entry not in (select value from json_each(?))"
+            .into(),
         [shape.id.into(), entries.into()],
     )
     .await?;

@@ -10,12 +10,14 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
 
-use super::cell::{Cell, Class, Stored};
-use super::connection::{PARAMETERS_MAX, each, fetch, plain, run};
+use super::cell::{Cell, Stored};
+use super::connection::{PARAMETERS_MAX, fetch, plain, run};
 use super::layout::{DataRow, DataTable, Layout, Reject};
 use super::names::{PROVENANCE, quote};
 use super::schema::{self, Needed, Shape, settle};
-use super::{DatabaseError, LedgerKey, TableCount, WriteJob, Written};
+use super::supersede::supersede;
+use super::{DatabaseError, LedgerKey, TableCount, WriteJob, Written, check};
+use crate::domain::ids::Digest;
 use crate::domain::plan::Check;
 
 /// Most rows of one insert: beyond it, longer statements gain nothing.
@@ -48,21 +50,19 @@ pub(super) async fn write(
     }
 }
 
-async fn inside(
-    connection: &mut SqliteConnection,
-    job: &WriteJob,
-    layout: &Layout,
-) -> Result<Written, DatabaseError> {
+async fn inside(connection: &mut SqliteConnection, job: &WriteJob, layout: &Layout) -> Result<Written, DatabaseError> {
     schema::side_tables(connection).await?;
     let identity = job.key.identity.to_string();
     // A superseded row is the only one that may be taken again: the item changed back.
     let claim = "insert into _ollmcp_ledger \
-                 (identity, project, plan, step, item, run, content_hash, rows, written) values (?, ?, ?, ?, ?, ?, ?, 0, '{}') \
+                 (entry, identity, project, plan, step, item, run, content_hash, rows, written) \
+                 values (?, ?, ?, ?, ?, ?, ?, ?, 0, '{}') \
                  on conflict (identity) do update set project = excluded.project, plan = excluded.plan, \
                  step = excluded.step, item = excluded.item, run = excluded.run, content_hash = excluded.content_hash, \
                  superseded_by = null where superseded_by is not null";
     let key = &job.key;
     let values = [
+        entry_of(&key.identity).into(),
         identity.as_str().into(),
         key.project.as_str().into(),
         key.plan.as_str().into(),
@@ -81,11 +81,12 @@ async fn inside(
     let entry = entry.first().ok_or_else(|| DatabaseError::Failed("the row ledger lost a row that it took".into()))?;
     if claimed == 0 {
         let written = entry[1].as_text().unwrap_or_default();
-        return serde_json::from_str(written)
-            .map_err(|error| DatabaseError::Failed(format!("the row ledger's entry of `{}` is damaged: {error}", key.item)));
+        return serde_json::from_str(written).map_err(|error| {
+            DatabaseError::Failed(format!("the row ledger's entry of `{}` is damaged: {error}", key.item))
+        });
     }
     let entry = entry[0].as_integer().unwrap_or_default();
-    let removed = supersede(connection, key, &identity).await?;
+    let removed = supersede(connection, key, entry, &identity).await?;
     let mut written = Written { replaced: removed.rows, ..Written::default() };
     let mut rejects = layout.rejects.clone();
     let mut seq = 0_i64;
@@ -119,10 +120,17 @@ async fn inside(
     .await?;
     for check in &job.checks {
         if let Check::Sql { query, equals, .. } = check {
-            hold(connection, query, equals).await?;
+            check::hold(connection, query, equals).await?;
         }
     }
     Ok(written)
+}
+
+/// The number of an identity's entry: from the identity, so that it is the same when the ledger lost it.
+fn entry_of(identity: &Digest) -> i64 {
+    let mut bytes = [0_u8; 8];
+    bytes.copy_from_slice(&identity.0[..8]);
+    i64::try_from(u64::from_be_bytes(bytes) >> 1).unwrap_or_default()
 }
 
 fn count(len: usize) -> u64 {
@@ -137,167 +145,6 @@ fn signed(number: u64) -> i64 {
 fn needed(table: &DataTable) -> Vec<Needed> {
     let class = |at: usize| table.rows.iter().map(|row| row.cells[at].class()).max().unwrap_or_default();
     table.columns.iter().enumerate().map(|(at, (name, place))| (name.clone(), *place, class(at))).collect()
-}
-
-/// Rows that were taken out.
-#[derive(Debug, Default)]
-struct Removed {
-    rows: u64,
-    /// Widest class that was taken out, by table (lower-case) and column.
-    classes: HashMap<String, HashMap<String, Class>>,
-}
-
-/// Takes out the rows of earlier versions of this item and marks their ledger rows.
-async fn supersede(
-    connection: &mut SqliteConnection,
-    key: &LedgerKey,
-    identity: &str,
-) -> Result<Removed, DatabaseError> {
-    let earlier = fetch(
-        connection,
-        "select entry, identity from _ollmcp_ledger where project = ? and plan = ? and step = ? and item = ? \
-         and identity <> ? and superseded_by is null"
-            .into(),
-        [
-            key.project.as_str().into(),
-            key.plan.as_str().into(),
-            key.step.as_str().into(),
-            key.item.as_str().into(),
-            identity.into(),
-        ],
-    )
-    .await?;
-    let mut removed = Removed::default();
-    for line in &earlier {
-        let entry = line[0].clone();
-        let tables = fetch(
-            connection,
-            "select distinct t.name from _ollmcp_rows as r join _ollmcp_tables as t on t.id = r.tbl where r.entry = ?"
-                .into(),
-            [entry.clone()],
-        )
-        .await?;
-        for table in &tables {
-            let Some(name) = table[0].as_text() else { continue };
-            // A table that a person dropped, or put a view in its place, has no rows of ours.
-            match schema::shape(connection, name).await {
-                Ok(Some(shape)) => take_out(connection, &shape, entry.clone(), &mut removed).await?,
-                Ok(None) | Err(DatabaseError::Target(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        run(connection, "delete from _ollmcp_rows where entry = ?".into(), [entry.clone()], true).await?;
-        run(connection, "delete from _ollmcp_rejects where identity = ?".into(), [line[1].clone()], true).await?;
-        run(
-            connection,
-            "update _ollmcp_ledger set superseded_by = ? where entry = ?".into(),
-            [key.run.to_string().into(), entry],
-            true,
-        )
-        .await?;
-    }
-    Ok(removed)
-}
-
-/// Deletes the rows of one ledger entry from one table.
-async fn take_out(
-    connection: &mut SqliteConnection,
-    shape: &Shape,
-    entry: Stored,
-    removed: &mut Removed,
-) -> Result<(), DatabaseError> {
-    let table = quote(&shape.name);
-    let classes = removed.classes.entry(shape.name.to_ascii_lowercase()).or_default();
-    let columns: Vec<String> = shape.columns.iter().map(|column| format!("d.{}", quote(&column.name))).collect();
-    let sql = format!(
-        "select r.notes, {} from _ollmcp_rows as r join {table} as d on d._rowid_ = r.place where r.entry = ? and r.tbl = ?",
-        columns.join(", ")
-    );
-    each(connection, sql, [entry.clone(), shape.id.into()], |line| {
-        for (column, value) in shape.columns.iter().zip(&line[1..]) {
-            let class = Cell::recover(value, schema::note_of(&line[0], &column.name).as_ref()).class();
-            let widest = classes.entry(column.name.clone()).or_default();
-            *widest = class.max(*widest);
-        }
-        true
-    })
-    .await?;
-    // Before the delete: what it does not find was renumbered by a restored dump, and is looked for by its content.
-    let lost = strays(connection, shape, entry.clone()).await?;
-    let sql = format!("delete from {table} where _rowid_ in (select place from _ollmcp_rows where entry = ? and tbl = ?)");
-    removed.rows += run(connection, sql, [entry, shape.id.into()], false).await?;
-    for place in lost {
-        removed.rows += run(connection, format!("delete from {table} where _rowid_ = ?"), [place.into()], false).await?;
-    }
-    Ok(())
-}
-
-/// Most rows that are compared by content with rows that do not stand at their place.
-const STRAYS_MAX: usize = 200_000;
-
-/// Row ids of rows that have the content of rows of this entry which do not stand where they were written.
-async fn strays(connection: &mut SqliteConnection, shape: &Shape, entry: Stored) -> Result<Vec<i64>, DatabaseError> {
-    let table = quote(&shape.name);
-    let lost = fetch(
-        connection,
-        format!(
-            "select r.hash, r.notes from _ollmcp_rows as r where r.entry = ? and r.tbl = ? \
-             and not exists (select 1 from {table} as d where d._rowid_ = r.place) limit {STRAYS_MAX}"
-        ),
-        [entry, shape.id.into()],
-    )
-    .await?;
-    if lost.is_empty() {
-        return Ok(Vec::new());
-    }
-    let columns: Vec<String> = shape.columns.iter().map(|column| format!("d.{}", quote(&column.name))).collect();
-    let sql = format!(
-        "select d._rowid_, {} from {table} as d where not exists \
-         (select 1 from _ollmcp_rows as r where r.tbl = ? and r.place = d._rowid_) limit {STRAYS_MAX}",
-        columns.join(", ")
-    );
-    // Rows without notes are found by hash; one with notes is tried with each set of notes that is missing.
-    let mut wanted: HashMap<Vec<u8>, usize> = HashMap::new();
-    let mut notes: Vec<Stored> = vec![Stored::Null];
-    for line in &lost {
-        if let Stored::Blob(hash) = &line[0] {
-            *wanted.entry(hash.clone()).or_default() += 1;
-        }
-        if notes.len() < 1_000 && !notes.contains(&line[1]) {
-            notes.push(line[1].clone());
-        }
-    }
-    let mut found = Vec::new();
-    each(connection, sql, [shape.id.into()], |line| {
-        for notes in &notes {
-            let hash = standing_hash(shape, &line[1..], notes);
-            if let Some(left) = wanted.get_mut(&hash).filter(|left| **left > 0) {
-                *left -= 1;
-                found.extend(line[0].as_integer());
-                break;
-            }
-        }
-        true
-    })
-    .await?;
-    Ok(found)
-}
-
-/// The digest of a row as it stands, to be compared with the one of [`DataRow::hash`].
-fn standing_hash(shape: &Shape, values: &[Stored], notes: &Stored) -> Vec<u8> {
-    let mut columns = Vec::new();
-    let mut cells = Vec::new();
-    let mut origin: [Stored; 5] = [const { Stored::Null }; 5];
-    for (column, value) in shape.columns.iter().zip(values) {
-        match PROVENANCE.iter().position(|(name, _)| name.eq_ignore_ascii_case(&column.name)) {
-            Some(at) => origin[at] = value.clone(),
-            None => {
-                columns.push((column.name.clone(), 0));
-                cells.push(Cell::recover(value, schema::note_of(notes, &column.name).as_ref()));
-            }
-        }
-    }
-    DataRow { cells, origin }.hash(&columns)
 }
 
 /// The rows that the table takes, as they will stand, and those that it does not.
@@ -409,7 +256,8 @@ async fn free_places(
         let mut bytes = [0_u8; 8];
         bytes.copy_from_slice(&digest[..8]);
         // 53 bits in all: ids stay exact in every reader of JSON.
-        let first = i64::try_from((u64::from_be_bytes(bytes) >> (64 - 53 + BLOCK_BITS)) << BLOCK_BITS).unwrap_or_default() + 1;
+        let first =
+            i64::try_from((u64::from_be_bytes(bytes) >> (64 - 53 + BLOCK_BITS)) << BLOCK_BITS).unwrap_or_default() + 1;
         let sql = format!("select 1 from {table} where _rowid_ between ? and ? limit 1");
         if fetch(connection, sql, [first.into(), (first + last).into()]).await?.is_empty() {
             return Ok(first);
@@ -459,50 +307,5 @@ async fn foreign_keys(connection: &mut SqliteConnection, shape: &Shape) -> Resul
             shape.name,
             line[0].as_text().unwrap_or_default()
         ))),
-    }
-}
-
-/// One `sql` check, inside the transaction, unable to write.
-async fn hold(connection: &mut SqliteConnection, query: &str, equals: &Value) -> Result<(), DatabaseError> {
-    let shown: String = query.chars().take(200).collect();
-    super::statement::one_reading(query).map_err(|why| DatabaseError::Check(format!("check `{shown}`: {why}")))?;
-    plain(connection, "pragma query_only = on").await?;
-    let mut found = None;
-    let asked = each(connection, query.to_owned(), [], |line| {
-        found = line.into_iter().next();
-        false
-    })
-    .await;
-    plain(connection, "pragma query_only = off").await?;
-    match asked {
-        Err(DatabaseError::Busy(why)) => return Err(DatabaseError::Busy(why)),
-        Err(error) => return Err(DatabaseError::Check(format!("check `{shown}` cannot be asked: {error}"))),
-        Ok(()) => {}
-    }
-    let Some(found) = found else {
-        return Err(DatabaseError::Check(format!("check `{shown}` gave no row, expected {equals}")));
-    };
-    if matches_json(&found, equals) {
-        return Ok(());
-    }
-    Err(DatabaseError::Check(format!("check `{shown}` gave {}, expected {equals}", found.shown())))
-}
-
-/// Numbers by value, booleans as SQLite has them, text as text.
-fn matches_json(found: &Stored, equals: &Value) -> bool {
-    #[expect(clippy::cast_precision_loss, reason = "whole numbers are compared as such first")]
-    match (found, equals) {
-        (Stored::Null, Value::Null) => true,
-        (Stored::Integer(number), Value::Bool(flag)) => *number == i64::from(*flag),
-        (Stored::Integer(number), Value::Number(wanted)) => {
-            wanted.as_i64().map_or_else(|| wanted.as_f64() == Some(*number as f64), |wanted| wanted == *number)
-        }
-        (Stored::Real(number), Value::Number(wanted)) => wanted.as_f64() == Some(*number),
-        (Stored::Text(text), Value::String(wanted)) => text == wanted,
-        // A template that is not bare gives text.
-        (Stored::Integer(_) | Stored::Real(_), Value::String(wanted)) => {
-            wanted.parse::<f64>().is_ok_and(|wanted| schema::same(&Stored::Real(wanted), found))
-        }
-        _ => false,
     }
 }
