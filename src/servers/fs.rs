@@ -38,7 +38,10 @@ impl FsOptions {
     /// # Errors
     /// When there is no current folder, or the variable does not hold a list of texts.
     pub fn from_process(paths: Vec<PathBuf>) -> Result<Self, FsError> {
-        let workspace = std::env::current_dir().map_err(FsError::Workspace)?;
+        let real = std::env::current_dir().map_err(FsError::Workspace)?;
+        // The name that people know, where links led here: paths that they type begin like it.
+        let named = std::env::var_os("PWD").map(PathBuf::from);
+        let workspace = named.filter(|named| named.canonicalize().is_ok_and(|named| named == real)).unwrap_or(real);
         let mut granted = paths;
         if let Some(list) = std::env::var_os(GRANTED_PATHS_VARIABLE).filter(|list| !list.is_empty()) {
             let list: Vec<PathBuf> = serde_json::from_slice(list.as_encoded_bytes()).map_err(FsError::Granted)?;
@@ -117,12 +120,18 @@ fn tools() -> Vec<BuiltInTool> {
     let text = || json!({ "type": "string" });
     let flag = |about: &str| json!({ "type": "boolean", "default": false, "description": about });
     let count = |about: &str| json!({ "type": "integer", "minimum": 1, "description": about });
-    let sha256 = || json!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$",
-        "description": "refuse unless the file has this SHA-256 now" });
-    let changed = || json!({ "type": "object", "required": ["unchanged"], "properties": {
-        "unchanged": { "type": "boolean", "description": "it was so already" } } });
-    let pattern = || json!({ "type": "string", "minLength": 1,
-        "description": "glob relative to root: `*.pdf` in the folder itself, `**/*.pdf` at any depth, `*.{a,b}`" });
+    let sha256 = || {
+        json!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$",
+        "description": "refuse unless the file has this SHA-256 now" })
+    };
+    let changed = || {
+        json!({ "type": "object", "required": ["unchanged"], "properties": {
+        "unchanged": { "type": "boolean", "description": "it was so already" } } })
+    };
+    let pattern = || {
+        json!({ "type": "string", "minLength": 1,
+        "description": "glob relative to root: `*.pdf` in the folder itself, `**/*.pdf` at any depth, `*.{a,b}`" })
+    };
     vec![
         tool(
             "list",
@@ -233,5 +242,13 @@ fn tool(
 ) -> BuiltInTool {
     let input_schema =
         json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties });
-    BuiltInTool { name, description, input_schema, output_schema, repeat, is_destructive, output_version: OUTPUT_VERSION }
+    BuiltInTool {
+        name,
+        description,
+        input_schema,
+        output_schema,
+        repeat,
+        is_destructive,
+        output_version: OUTPUT_VERSION,
+    }
 }

@@ -203,7 +203,9 @@ fn error_path(error: &ignore::Error, real: &Path, prefix: &str) -> String {
             let rest = path.strip_prefix(real).unwrap_or(path);
             format!("{prefix}{}", String::from_utf8_lossy(rest.as_os_str().as_bytes()))
         }
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => error_path(err, real, prefix),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
+            error_path(err, real, prefix)
+        }
         _ => prefix.to_owned(),
     }
 }

@@ -34,9 +34,10 @@ pub(super) enum Access {
 /// The folders and files that may be touched.
 #[derive(Debug)]
 pub(super) struct Territory {
+    /// Without links.
     workspace: PathBuf,
-    /// The workspace without links.
-    workspace_real: PathBuf,
+    /// As it was named.
+    workspace_alias: PathBuf,
     granted: Vec<PathBuf>,
 }
 
@@ -54,14 +55,14 @@ pub(super) struct Place {
 
 impl Territory {
     pub(super) fn new(workspace: &Path, granted: &[PathBuf]) -> io::Result<Self> {
-        let workspace_real = fs::canonicalize(workspace)?;
-        let workspace = std::path::absolute(workspace)?;
-        let granted = granted.iter().map(|path| normal(&workspace_real.join(path))).collect();
-        Ok(Self { workspace, workspace_real, granted })
+        let workspace_alias = std::path::absolute(workspace)?;
+        let workspace = fs::canonicalize(workspace)?;
+        let granted = granted.iter().map(|path| normal(&workspace.join(path))).collect();
+        Ok(Self { workspace, workspace_alias, granted })
     }
 
     pub(super) fn workspace(&self) -> &Path {
-        &self.workspace_real
+        &self.workspace
     }
 
     /// Finds the place of a path as it was given.
@@ -69,7 +70,7 @@ impl Territory {
         if given.is_empty() || given.contains('\0') || given.len() > PATH_BYTES_MAX {
             return Err(Refusal::new(FailureKind::BadInput, "a path is empty, too long, or holds a zero byte"));
         }
-        let absolute = normal(&self.workspace_real.join(given));
+        let absolute = normal(&self.workspace.join(given));
         let place = self.place(&absolute, access);
         // The path may reach the territory through links outside of it.
         let place = place.or_else(|| self.place(&resolved(&absolute)?, access));
@@ -81,7 +82,7 @@ impl Territory {
     fn place(&self, absolute: &Path, access: Access) -> Option<Place> {
         let shown = self.shown(absolute);
         let granted = self.granted.iter().filter(|_| access == Access::Read).map(|root| (root, root));
-        let workspace = [(&self.workspace_real, &self.workspace_real), (&self.workspace, &self.workspace_real)];
+        let workspace = [(&self.workspace, &self.workspace), (&self.workspace_alias, &self.workspace)];
         let roots = workspace.into_iter().chain(granted);
         // The longest permission decides: a granted folder inside the workspace may be a link to outside.
         let fitting = roots.filter_map(|(name, root)| Some((name, root, absolute.strip_prefix(name).ok()?)));
@@ -91,7 +92,7 @@ impl Territory {
 
     /// A path as it is given back: it works as it stands in the next call.
     fn shown(&self, absolute: &Path) -> String {
-        let inside = absolute.strip_prefix(&self.workspace_real).or_else(|_| absolute.strip_prefix(&self.workspace));
+        let inside = absolute.strip_prefix(&self.workspace).or_else(|_| absolute.strip_prefix(&self.workspace_alias));
         let shown = inside.map_or_else(|_| absolute.to_string_lossy(), |rest| rest.to_string_lossy());
         if shown.is_empty() { ".".to_owned() } else { shown.into_owned() }
     }
@@ -101,9 +102,9 @@ impl Territory {
         match access {
             Access::Read => refusal.hint(format!(
                 "only `{}` and paths that were granted may be read; name the path as an input of the plan",
-                self.workspace_real.display()
+                self.workspace.display()
             )),
-            Access::Write => refusal.hint(format!("only inside `{}` may be written", self.workspace_real.display())),
+            Access::Write => refusal.hint(format!("only inside `{}` may be written", self.workspace.display())),
         }
     }
 
@@ -136,9 +137,10 @@ impl Territory {
 
     /// The folder that holds a place, for writing, and the name in it.
     pub(super) fn parent(&self, place: &Place) -> Result<(OwnedFd, OsString), Refusal> {
-        let name = place.rest.file_name().ok_or_else(|| {
-            Refusal::new(FailureKind::Refused, format!("`{}` is the workspace itself", place.shown))
-        })?;
+        let name = place
+            .rest
+            .file_name()
+            .ok_or_else(|| Refusal::new(FailureKind::Refused, format!("`{}` is the workspace itself", place.shown)))?;
         let parent = place.parent();
         let opened = self.open_as(&parent, OFlags::PATH | OFlags::DIRECTORY)?;
         Ok((opened, name.to_owned()))

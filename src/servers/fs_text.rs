@@ -223,7 +223,9 @@ fn cut(line: &str) -> String {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
-    Utf8 { has_mark: bool },
+    Utf8 {
+        has_mark: bool,
+    },
     Utf16Le,
     Utf16Be,
     /// Bytes above 127 that are not UTF-8: read as Windows-1252, which also covers Latin-1 texts.
@@ -247,7 +249,8 @@ impl Encoding {
             // A character cut by the end of the sample is no fault.
             Err(error) if error.error_len().is_none() => Self::Utf8 { has_mark: false },
             Err(_) => {
-                let odd = start.iter().filter(|&&byte| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C)).count();
+                let odd =
+                    start.iter().filter(|&&byte| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C)).count();
                 if odd * 50 > start.len() { Self::Binary } else { Self::Windows1252 }
             }
         }

@@ -55,7 +55,8 @@ pub(super) fn patch(territory: &Territory, said: &PatchArguments) -> Result<Valu
     let old = target.read()?.ok_or_else(missing)?;
     let text = std::str::from_utf8(&old)
         .map_err(|_| Refusal::new(FailureKind::BadInput, format!("`{}` is not UTF-8 text", place.shown)))?;
-    let new = patched(text, said).map_err(|(kind, message)| Refusal::new(kind, format!("`{}`: {message}", place.shown)))?;
+    let new =
+        patched(text, said).map_err(|(kind, message)| Refusal::new(kind, format!("`{}`: {message}", place.shown)))?;
     target.put(Some(&old), new.as_bytes(), said.expect_sha256.as_deref())
 }
 
@@ -196,7 +197,8 @@ impl Target<'_> {
             return Err(Refusal::new(FailureKind::BadInput, format!("`{}` is not an ordinary file", self.place.shown)));
         }
         if metadata.len() > TEXT_BYTES_MAX as u64 {
-            let message = format!("`{}` has {} bytes, over the limit of {TEXT_BYTES_MAX}", self.place.shown, metadata.len());
+            let message =
+                format!("`{}` has {} bytes, over the limit of {TEXT_BYTES_MAX}", self.place.shown, metadata.len());
             return Err(Refusal::new(FailureKind::TooLarge, message));
         }
         let mut bytes = Vec::new();

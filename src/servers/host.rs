@@ -192,7 +192,8 @@ fn answer(value: Value, spill: Option<&Spill>) -> CallToolResult {
             answer
         }
         Err(error) => {
-            Refusal::new(FailureKind::TooLarge, format!("cannot leave a result of {} bytes: {error}", text.len())).answer()
+            Refusal::new(FailureKind::TooLarge, format!("cannot leave a result of {} bytes: {error}", text.len()))
+                .answer()
         }
     }
 }

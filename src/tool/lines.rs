@@ -137,7 +137,10 @@ mod tests {
         let short = "{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{}}\n";
         let out = pumped(&format!("{first}{last}{short}"), 100_000).await;
         let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.iter().map(|line| line["id"].clone()).collect::<Vec<_>>(), [7.into(), "8".into(), 9.into()]);
+        assert_eq!(
+            lines.iter().map(|line| line["id"].clone()).collect::<Vec<_>>(),
+            [serde_json::json!(7), serde_json::json!("8"), serde_json::json!(9)]
+        );
         assert_eq!(lines[0]["error"]["data"][REASON], "too_large");
         assert!(lines[2].get("result").is_some());
     }

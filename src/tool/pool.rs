@@ -116,7 +116,8 @@ impl Servers {
     pub fn split<'a>(&self, qualified: &'a str) -> Option<(&'a str, &'a str)> {
         let is_known = |server: &str| self.slots.contains_key(server) || self.refused.contains_key(server);
         let dots = qualified.rmatch_indices('.').map(|(at, _)| at);
-        dots.map(|at| (&qualified[..at], &qualified[at + 1..])).find(|(server, tool)| is_known(server) && !tool.is_empty())
+        dots.map(|at| (&qualified[..at], &qualified[at + 1..]))
+            .find(|(server, tool)| is_known(server) && !tool.is_empty())
     }
 
     /// What each server is doing.
@@ -143,7 +144,9 @@ impl Servers {
         if let Some(reason) = self.refused.get(server) {
             return Err(ToolError::NotStarted { server: server.to_owned(), message: reason.clone() });
         }
-        self.slots.get(server).ok_or_else(|| ToolError::UnknownServer { server: server.to_owned(), known: self.servers() })
+        self.slots
+            .get(server)
+            .ok_or_else(|| ToolError::UnknownServer { server: server.to_owned(), known: self.servers() })
     }
 }
 

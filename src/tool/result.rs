@@ -40,7 +40,9 @@ pub(super) fn from_answer(
     if let Some(name) = answer.meta.as_ref().and_then(|meta| meta.0.get(SPILLED_FILE)).and_then(Value::as_str)
         && let Some(folder) = spill_folder
     {
-        return spilled(folder, name).map(|value| ToolResult { value }).map_err(|message| reported(message, None, mask));
+        return spilled(folder, name)
+            .map(|value| ToolResult { value })
+            .map_err(|message| reported(message, None, mask));
     }
     let mut value = match answer.structured_content {
         Some(structured) => structured,
@@ -164,7 +166,8 @@ mod tests {
     #[test]
     fn several_texts_are_joined_and_other_blocks_kept() {
         let image = json!({ "type": "image", "data": "AA==", "mimeType": "image/png" });
-        let got = answer(json!({ "content": [{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }, image] }));
+        let got =
+            answer(json!({ "content": [{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }, image] }));
         assert_eq!(got, Ok(json!({ "text": "a\nb", "content": [image] })));
     }
 

@@ -21,13 +21,32 @@ const SERVERS_MAX: usize = 200;
 
 /// Keys of an entry that are used.
 const USED: [&str; 14] = [
-    "type", "transport", "command", "args", "env", "cwd", "url", "enabled", "disabled", "timeout", "start_timeout_ms",
-    "idle_timeout_ms", "env_passed", "tools",
+    "type",
+    "transport",
+    "command",
+    "args",
+    "env",
+    "cwd",
+    "url",
+    "enabled",
+    "disabled",
+    "timeout",
+    "start_timeout_ms",
+    "idle_timeout_ms",
+    "env_passed",
+    "tools",
 ];
 
 /// Keys that other programs write and that mean nothing here.
 const IGNORED: [&str; 9] = [
-    "headers", "headersHelper", "oauth", "alwaysLoad", "autoApprove", "alwaysAllow", "description", "name",
+    "headers",
+    "headersHelper",
+    "oauth",
+    "alwaysLoad",
+    "autoApprove",
+    "alwaysAllow",
+    "description",
+    "name",
     "disabledTools",
 ];
 
@@ -177,7 +196,9 @@ impl Reader<'_> {
             }
             Some(Value::String(_)) => self.fault(&format!("{path}.command"), "is empty", None),
             Some(_) => self.fault(&format!("{path}.command"), "must be a text", None),
-            None => self.fault(path, "has no `command`", Some("a server needs `command`, and `args` where there are some")),
+            None => {
+                self.fault(path, "has no `command`", Some("a server needs `command`, and `args` where there are some"))
+            }
         }
         spec.args = self.texts(path, "args", entry, &mut spec.secrets);
         spec.env_passed = self.texts(path, "env_passed", entry, &mut Vec::new());
@@ -432,7 +453,8 @@ impl Reader<'_> {
             let files = files.into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
             for key in said.as_object().into_iter().flat_map(Map::keys) {
                 if !["repeat", "grants", "files"].contains(&key.as_str()) && !key.starts_with("comment") {
-                    let hint = nearest(key, &["repeat", "grants", "files"]).map(|near| format!("did you mean `{near}`?"));
+                    let hint =
+                        nearest(key, &["repeat", "grants", "files"]).map(|near| format!("did you mean `{near}`?"));
                     self.warn(&format!("{at}.{key}"), "is not a known key and is ignored", hint.as_deref());
                 }
             }
@@ -460,7 +482,7 @@ fn scalar(value: &Value) -> Option<String> {
 fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
     let folded: String = word.to_lowercase().replace('-', "_");
     let scored = known.iter().map(|&one| (distance(&folded, one), one));
-    scored.min().filter(|&(score, one)| score <= one.len().max(3) / 3).map(|(_, one)| one)
+    scored.min().filter(|&(score, one)| score <= one.len().div_ceil(3)).map(|(_, one)| one)
 }
 
 /// Edits between two short texts.

@@ -205,9 +205,6 @@ mod tests {
     fn an_unknown_tool_is_told_with_the_known_ones() {
         let table = table(&ServerSpec::new("s", "c", &[]), &[json!({ "name": "t", "inputSchema": {} })]);
         let error = table.check("s", "u", &Map::new()).unwrap_err();
-        assert_eq!(
-            error,
-            ToolError::UnknownTool { server: "s".into(), tool: "u".into(), known: vec!["t".into()] }
-        );
+        assert_eq!(error, ToolError::UnknownTool { server: "s".into(), tool: "u".into(), known: vec!["t".into()] });
     }
 }

@@ -1,5 +1,7 @@
 //! The built-in `fs` server: through our own client, and driven by the official Python client.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop the test, as the tests themselves do")]
+
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
@@ -82,7 +84,8 @@ impl Fs {
 #[tokio::test]
 async fn a_listing_is_complete_sorted_by_bytes_and_gives_paths_that_work() {
     let workspace = Workspace::new();
-    for path in ["b.pdf", "a/z.pdf", "a/ü.pdf", "B.pdf", "a/b/c/d.pdf", "a.pdf", ".hidden/x.pdf", "a/n.txt", "UP.PDF"] {
+    for path in ["b.pdf", "a/z.pdf", "a/ü.pdf", "B.pdf", "a/b/c/d.pdf", "a.pdf", ".hidden/x.pdf", "a/n.txt", "UP.PDF"]
+    {
         workspace.put(path, path);
     }
     for path in [".git/objects/x.pdf", ".ollmcp/blobs/y.pdf", "a/.git/z.pdf", "a/.ollmcp-new-1-2"] {
@@ -166,7 +169,8 @@ async fn what_cannot_be_listed_is_named_and_links_lead_nowhere_else() {
     symlink("folder", workspace.work().join("again")).unwrap();
     let fs = workspace.start().await;
     let listed = fs.call("list", json!({ "root": ".", "pattern": "**/*.pdf" })).await.unwrap();
-    let paths: Vec<&str> = listed["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    let paths: Vec<&str> =
+        listed["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["folder/in.pdf", "good.pdf", "link.pdf"]);
     assert_eq!(listed["unreadable_count"], 3, "{listed}");
     let unreadable = listed["unreadable"].to_string();

@@ -2,6 +2,8 @@
 //!
 //! `tests/tools/call_log_server.py` plays the faults and keeps the call log, the judge of what really ran.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests stop the test, as the tests themselves do")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,7 +108,8 @@ async fn a_call_gives_the_structured_result_and_carries_its_key() {
 
 #[tokio::test]
 async fn repeat_classes_come_from_annotations_and_missing_ones_mean_unsafe() {
-    let connection = Fixture::new(&[]).start().await;
+    let fixture = Fixture::new(&[]);
+    let connection = fixture.start().await;
     let tools = connection.tools().await.unwrap();
     let class = |name: &str| tools.iter().find(|tool| tool.name == name).unwrap().repeat;
     assert_eq!(class("echo"), RepeatClass::Read);
@@ -129,7 +132,8 @@ async fn an_unknown_tool_and_wrong_arguments_are_refused_before_anything_is_sent
 
 #[tokio::test]
 async fn all_shapes_of_reported_failure_become_one() {
-    let connection = Fixture::new(&[]).start().await;
+    let fixture = Fixture::new(&[]);
+    let connection = fixture.start().await;
     let arguments = json!({ "message": "no table on page 3", "reason": "unworkable" });
     assert_eq!(
         connection.call(&call("fail", arguments)).await,
@@ -241,44 +245,37 @@ async fn sixty_four_calls_run_on_one_connection() {
     assert_eq!(fixture.ran().len(), 64);
 }
 
-#[tokio::test]
-async fn a_server_gets_a_small_environment_and_no_key() {
-    let mut fixture = Fixture::new(&[]);
-    // A cargo test has variables that no server is given: they stand for every secret of the parent.
-    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-    fixture.spec.env_passed = vec!["CARGO_PKG_NAME".into()];
-    let connection = fixture.start().await;
-    let seen = connection.call(&call("environment", json!({}))).await.unwrap().value;
-    let names: Vec<&str> = seen.as_object().unwrap().keys().map(String::as_str).collect();
-    assert!(names.contains(&"PATH") && names.contains(&"CALL_LOG"), "{names:?}");
-    assert_eq!(seen["CARGO_PKG_NAME"], "ollmcp", "named variables pass");
-    assert!(!names.contains(&"CARGO_MANIFEST_DIR"), "{names:?}");
-    assert!(!names.contains(&"OLLMCP_SPILL_DIR"), "foreign servers get no spill folder");
-}
-
-/// The key is set in a parent of its own, so that no other test sees it.
+/// The variables are set in a parent of its own, so that no other test sees them.
 #[test]
-fn an_api_key_of_the_parent_does_not_reach_a_server() {
-    let name = "tool::a_server_gets_a_small_environment_and_no_key";
+fn a_server_gets_a_small_environment_and_no_key_of_its_parent() {
     let done = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tool::child_prints_what_a_server_sees", "--nocapture"])
         .env("ANTHROPIC_API_KEY", "sk-ant-of-the-parent")
-        .env("OLLMCP_CHILD_TEST", name)
+        .env("PASSED_BY_NAME", "yes")
+        .env("OLLMCP_CHILD_TEST", "environment")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success() && text.contains("seen by a server: "), "{text}");
+    let seen = text.lines().find_map(|line| line.split_once("seen by a server: "));
+    let seen: Value = serde_json::from_str(seen.expect(&text).1).unwrap();
+    let names: Vec<&str> = seen.as_object().unwrap().keys().map(String::as_str).collect();
+    assert!(names.contains(&"PATH") && names.contains(&"CALL_LOG"), "{names:?}");
+    assert_eq!(seen["PASSED_BY_NAME"], "yes");
+    for name in ["ANTHROPIC_API_KEY", "OLLMCP_CHILD_TEST", "OLLMCP_SPILL_DIR"] {
+        assert!(!names.contains(&name), "{names:?}");
+    }
     assert!(!text.contains("sk-ant-of-the-parent"), "{text}");
 }
 
 #[tokio::test]
 async fn child_prints_what_a_server_sees() {
-    if std::env::var_os("OLLMCP_CHILD_TEST").is_none() {
+    if std::env::var_os("OLLMCP_CHILD_TEST").is_none_or(|said| said != "environment") {
         return;
     }
-    assert!(std::env::var_os("ANTHROPIC_API_KEY").is_some());
-    let connection = Fixture::new(&[]).start().await;
-    println!("seen by a server: {}", connection.call(&call("environment", json!({}))).await.unwrap().value);
+    let mut fixture = Fixture::new(&[]);
+    fixture.spec.env_passed = vec!["PASSED_BY_NAME".into()];
+    let connection = fixture.start().await;
+    println!("\nseen by a server: {}", connection.call(&call("environment", json!({}))).await.unwrap().value);
     connection.close().await;
 }
 
@@ -313,7 +310,8 @@ async fn grandchildren_are_dead_after_close_even_of_a_server_that_ignores_everyt
 
 #[tokio::test]
 async fn a_dropped_connection_leaves_no_process_behind() {
-    let connection = Fixture::new(&["--ignore-term", "--ignore-eof"]).start().await;
+    let fixture = Fixture::new(&["--ignore-term", "--ignore-eof"]);
+    let connection = fixture.start().await;
     let made = connection.call(&call("spawn_child", json!({ "detach": true }))).await.unwrap();
     let pids = [connection.pid(), u32::try_from(made.value["pid"].as_u64().unwrap()).unwrap()];
     drop(connection);
@@ -324,7 +322,7 @@ async fn a_dropped_connection_leaves_no_process_behind() {
 async fn a_server_dies_with_a_parent_that_was_killed() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "tool::child_starts_a_server_and_is_killed", "--nocapture"])
-        .env("OLLMCP_CHILD_TEST", "1")
+        .env("OLLMCP_CHILD_TEST", "kill")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -335,11 +333,12 @@ async fn a_server_dies_with_a_parent_that_was_killed() {
 
 #[tokio::test]
 async fn child_starts_a_server_and_is_killed() {
-    if std::env::var_os("OLLMCP_CHILD_TEST").is_none() || std::env::var_os("ANTHROPIC_API_KEY").is_some() {
+    if std::env::var_os("OLLMCP_CHILD_TEST").is_none_or(|said| said != "kill") {
         return;
     }
     // The harness's own pipe must not keep the parent waiting, so the server's end is what ends the output.
-    let connection = Fixture::new(&["--ignore-term", "--ignore-eof"]).start().await;
+    let fixture = Fixture::new(&["--ignore-term", "--ignore-eof"]);
+    let connection = fixture.start().await;
     println!("server pid {} ", connection.pid());
     std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status().unwrap();
     std::future::pending::<()>().await;
@@ -347,7 +346,8 @@ async fn child_starts_a_server_and_is_killed() {
 
 #[tokio::test]
 async fn a_flood_on_standard_error_blocks_nobody() {
-    let connection = Fixture::new(&[]).start().await;
+    let fixture = Fixture::new(&[]);
+    let connection = fixture.start().await;
     let result = connection.call(&call("chatter", json!({ "bytes": 3_000_000 }))).await.unwrap();
     assert_eq!(result.value, json!({ "written": 3_000_000 }));
     eventually("the tail", || connection.stderr_tail().len() == 64 * 1024).await;
@@ -355,7 +355,8 @@ async fn a_flood_on_standard_error_blocks_nobody() {
 
 #[tokio::test]
 async fn a_result_over_the_limit_of_a_line_fails_at_once_and_the_next_call_works() {
-    let connection = Fixture::new(&[]).start().await;
+    let fixture = Fixture::new(&[]);
+    let connection = fixture.start().await;
     let large = connection.call(&call("flood", json!({ "bytes": 15_000_000 }))).await.unwrap();
     assert_eq!(large.value["text"].as_str().unwrap().len(), 15_000_000);
     let began = Instant::now();
@@ -394,7 +395,8 @@ async fn a_foreign_server_cannot_name_files() {
 #[tokio::test]
 async fn servers_of_both_eras_and_talkative_ones_are_greeted() {
     for options in [&["--modern-only"][..], &["--garbage"]] {
-        let connection = Fixture::new(options).start().await;
+        let fixture = Fixture::new(options);
+        let connection = fixture.start().await;
         let result = connection.call(&call("echo", json!({ "a": 1 }))).await.unwrap();
         assert_eq!(result.value, json!({ "a": 1 }), "{options:?}");
     }
@@ -402,7 +404,8 @@ async fn servers_of_both_eras_and_talkative_ones_are_greeted() {
 
 #[tokio::test]
 async fn a_changed_list_of_tools_is_read_again() {
-    let connection = Fixture::new(&[]).start().await;
+    let fixture = Fixture::new(&[]);
+    let connection = fixture.start().await;
     let late = call("late", json!({}));
     assert!(matches!(connection.call(&late).await, Err(ToolError::UnknownTool { .. })));
     connection.call(&call("new_tool", json!({}))).await.unwrap();
@@ -441,7 +444,8 @@ async fn a_server_that_was_killed_between_calls_is_started_again_without_an_erro
 
 #[tokio::test]
 async fn a_server_that_dies_too_often_is_given_up_for_a_while() {
-    let servers = Servers::new([Fixture::new(&["--die-at-start"]).spec]);
+    let fixture = Fixture::new(&["--die-at-start"]);
+    let servers = Servers::new([fixture.spec.clone()]);
     let mut last = String::new();
     for _ in 0..6 {
         let error = servers.tools("log").await.unwrap_err();
@@ -514,7 +518,9 @@ async fn the_proxy_counts_calls_and_changes_nothing() {
 async fn a_server_from_pypi_works() {
     let program = test_tools().join("venv/bin/mcp-server-time");
     let connection =
-        Connection::start(ServerSpec::new("time", program.to_str().unwrap(), &["--local-timezone", "UTC"])).await.unwrap();
+        Connection::start(ServerSpec::new("time", program.to_str().unwrap(), &["--local-timezone", "UTC"]))
+            .await
+            .unwrap();
     let arguments = json!({ "source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo" });
     let result = connection.call(&call("convert_time", arguments)).await.unwrap();
     assert_eq!(result.value["time_difference"], "+9.0h", "{}", result.value);
