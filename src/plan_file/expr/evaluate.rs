@@ -111,12 +111,13 @@ pub fn judge(text: &str, lookup: &dyn Lookup) -> Result<Judged, ExprError> {
     let parsed = parse(bare(text))?;
     let mut saw: Vec<String> = Vec::new();
     for reference in &parsed.references {
+        let path = reference.text(reference.keys.len());
         let line = match resolve(reference, lookup) {
-            Ok(value) => {
-                let value = follow(&value.0, reference, value.1)?;
-                format!("{} = {}", reference.text(reference.keys.len()), one_line(value, 80))
-            }
-            Err(_) => format!("{} is not there", reference.text(reference.keys.len())),
+            Ok((value, from)) => match follow(&value, reference, from) {
+                Ok(value) => format!("{path} = {}", one_line(value, 80)),
+                Err(_) => format!("{path} is not there"),
+            },
+            Err(_) => format!("{path} is not there"),
         };
         if !saw.contains(&line) && saw.len() < 8 {
             saw.push(line);

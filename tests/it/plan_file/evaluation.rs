@@ -200,7 +200,7 @@ fn long_flat_and_deep_expressions_are_refused_before_the_engine_sees_them() {
     ];
     for text in &texts {
         let error = evaluate(text, &world()).expect_err("too long");
-        assert!(matches!(error, ExprError::TooManyOperators | ExprError::Syntax { .. }), "{error}: {}", &text[..20]);
+        assert!(matches!(error, ExprError::TooManyOperators | ExprError::TooLong | ExprError::Syntax { .. }), "{error}: {}", &text[..20]);
     }
     // The most that passes the guard does pass the engine on a small stack.
     for text in [
