@@ -230,9 +230,11 @@ fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, std::io::Er
 fn syntax_fault(text: &str, error: &serde_saphyr::Error) -> Fault {
     let error = error.without_snippet();
     let start = error.location().map_or(0, |location| {
-        location.span().byte_offset().and_then(|at| usize::try_from(at).ok()).unwrap_or_else(|| {
-            super::fault::offset_of(text, location.line(), location.column())
-        })
+        location
+            .span()
+            .byte_offset()
+            .and_then(|at| usize::try_from(at).ok())
+            .unwrap_or_else(|| super::fault::offset_of(text, location.line(), location.column()))
     });
     let start = start.min(text.len());
     if let Some(limit) = broken_limit(error) {
@@ -243,7 +245,7 @@ fn syntax_fault(text: &str, error: &serde_saphyr::Error) -> Fault {
     if let Some(open) = unquoted_expression(text, start) {
         fault.span = open..open + 3;
         fault.hint = Some("quote the expression: `\"${{ … }}\"`".to_owned());
-    } else if line_around(text, start).trim_start_matches(' ').starts_with('\t') {
+    } else if words.contains("found a tab") || line_around(text, start).trim_start_matches(' ').starts_with('\t') {
         fault.hint = Some("indent with spaces, not with tabs".to_owned());
     }
     fault

@@ -17,7 +17,8 @@ pub fn to_json(plan: &RawPlan) -> Value {
         out.insert("description".to_owned(), json!(plan.description));
     }
     if !plan.inputs.is_empty() {
-        let inputs: Map<String, Value> = plan.inputs.iter().map(|input| (input.name.clone(), of_input(input))).collect();
+        let inputs: Map<String, Value> =
+            plan.inputs.iter().map(|input| (input.name.clone(), of_input(input))).collect();
         out.insert("inputs".to_owned(), Value::Object(inputs));
     }
     if !plan.ladders.is_empty() {
@@ -237,5 +238,7 @@ fn scalar_text(text: &str) -> String {
 
 /// Characters that YAML does not allow as they are, or that readers fold.
 fn needs_escape(c: char) -> bool {
-    c.is_control() || matches!(u32::from(c), 0x2028 | 0x2029 | 0xFEFF | 0xFFFE | 0xFFFF) || (u32::from(c) & 0xFFFE) == 0xFFFE
+    c.is_control()
+        || matches!(u32::from(c), 0x2028 | 0x2029 | 0xFEFF | 0xFFFE | 0xFFFF)
+        || (u32::from(c) & 0xFFFE) == 0xFFFE
 }

@@ -67,7 +67,9 @@ fn object(place: Place) -> Value {
                 ["tool", "value", "agent"].iter().map(|kind| json!({ "required": [kind] })).collect();
             out.insert("oneOf".to_owned(), json!(kinds));
         }
-        Place::Input => _ = out.insert("anyOf".to_owned(), json!([{ "required": ["type"] }, { "required": ["default"] }])),
+        Place::Input => {
+            _ = out.insert("anyOf".to_owned(), json!([{ "required": ["type"] }, { "required": ["default"] }]))
+        }
         Place::FileCheck => _ = out.insert("required".to_owned(), json!(["path"])),
         Place::SqlCheck => _ = out.insert("required".to_owned(), json!(["database", "query", "equals"])),
         Place::Check | Place::ForEach => {

@@ -20,7 +20,7 @@ fn without_digest(plan: &RawPlan) -> RawPlan {
 #[track_caller]
 fn survives(plan: &RawPlan, catalog: &Catalog) {
     let expected = without_digest(plan);
-    for text in [to_yaml(plan), to_json(plan).to_string(), serde_json::to_string_pretty(&to_json(plan)).unwrap()] {
+    for text in [to_yaml(plan), to_json(plan).to_string(), format!("{:#}", to_json(plan))] {
         // JSON allows these characters as they are, YAML does not; the YAML printer escapes them.
         if text.contains(|c: char| matches!(c, '\u{7f}'..='\u{9f}')) {
             continue;
@@ -85,10 +85,8 @@ fn any_text() -> impl Strategy<Value = String> {
 fn any_step() -> impl Strategy<Value = Step> {
     let kind = prop_oneof![
         any_json().prop_map(|template| StepKind::Value { template }),
-        prop::collection::vec((any_text(), any_json()), 0..3).prop_map(|with| StepKind::Tool {
-            name: "web.get".to_owned(),
-            with: with.into_iter().collect(),
-        }),
+        prop::collection::vec((any_text(), any_json()), 0..3)
+            .prop_map(|with| StepKind::Tool { name: "web.get".to_owned(), with: with.into_iter().collect() }),
     ];
     let for_each = prop::option::of(prop_oneof![
         prop::collection::vec(any_json(), 0..3).prop_map(|list| ForEach::List(Value::from(list))),
@@ -143,7 +141,12 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 fn any_plan() -> impl Strategy<Value = RawPlan> {
     let default = any_json().prop_filter("null is no default", |value| !value.is_null());
-    (prop::collection::vec(any_step(), 1..6), prop::collection::vec(any::<prop::sample::Index>(), 6), default, any_text())
+    (
+        prop::collection::vec(any_step(), 1..6),
+        prop::collection::vec(any::<prop::sample::Index>(), 6),
+        default,
+        any_text(),
+    )
         .prop_map(|(mut steps, needs, default, description)| {
             for at in 0..steps.len() {
                 steps[at].id = StepId::from(format!("step-{at}").as_str());
@@ -215,7 +218,12 @@ fn plan_with(place: Place, name: &str, value: Value) -> Value {
     let one = json!({ name: value });
     match place {
         Place::Plan => plan[name] = value,
-        Place::Input => plan["inputs"]["y"] = one,
+        Place::Input => {
+            plan["inputs"]["y"] = one;
+            if name == "description" {
+                plan["inputs"]["y"]["type"] = json!("string");
+            }
+        }
         Place::Defaults => plan["defaults"] = one,
         Place::Retry => step["retry"] = one,
         Place::Output => step["output"] = one,
@@ -283,13 +291,31 @@ fn inputs_of_a_run_are_read_by_type_and_all_faults_are_told() {
                 .collect::<Vec<_>>()
         })
     };
-    let values = given(&[("folder", "Jan"), ("s", "007"), ("n", "18446744073709551615"), ("r", "1.50"), ("l", "[a, 1]"), ("o", "{\"a\": 1}"), ("b", "true")]);
+    let values = given(&[
+        ("folder", "Jan"),
+        ("s", "007"),
+        ("n", "18446744073709551615"),
+        ("r", "1.50"),
+        ("l", "[a, 1]"),
+        ("o", "{\"a\": 1}"),
+        ("b", "true"),
+    ]);
     assert_eq!(
         Value::Object(values.unwrap()),
         json!({ "folder": "Jan", "n": 18_446_744_073_709_551_615_u64, "r": 1.5, "b": true, "l": ["a", 1], "o": { "a": 1 }, "s": "007" })
     );
     assert_eq!(
-        given(&[("foldr", "x"), ("n", "3.5"), ("b", "yes"), ("l", "{}"), ("o", "a: 1: 2"), ("n", "4"), ("r", "NaN"), ("zzz", "")]).unwrap_err(),
+        given(&[
+            ("foldr", "x"),
+            ("n", "3.5"),
+            ("b", "yes"),
+            ("l", "{}"),
+            ("o", "a: 1: 2"),
+            ("n", "4"),
+            ("r", "NaN"),
+            ("zzz", "")
+        ])
+        .unwrap_err(),
         [
             "the plan has no input `foldr` (did you mean `folder`?)",
             "input `n` is a whole number, not `3.5`",
@@ -307,8 +333,37 @@ fn inputs_of_a_run_are_read_by_type_and_all_faults_are_told() {
 #[test]
 fn a_plan_is_explained_as_a_drawing_or_by_level() {
     let plan = good(&std::fs::read_to_string(fixtures().join("good/pdf_tables.yaml")).unwrap()).plan;
-    insta::assert_snapshot!(explain(&plan, 100), @"");
-    insta::assert_snapshot!(explain(&plan, 20), @"");
+    insta::assert_snapshot!(explain(&plan, 100), @r#"
+    pdf_tables · 4 steps
+    Every table of every PDF in a folder, into a database, once.
+      input folder: path, default "plans/samples/january"
+      input database: string, default "sqlite:tables.db"
+
+                       ┌→[save ×]
+                       │
+    [find]─→[extract ×]┤
+                       │
+                       └→[review]
+
+    find     tool fs.list · timeout 10m · checked by 1 done_when
+    extract  tool pdf_extract.extract_tables · for each of steps.find.output.files · after find · 8 at once · timeout 10m · on_error quarantine, tolerate 10% · checked by schema
+    save     agent DATABASE_WRITER · follows extract item by item · 4 at once · timeout 10m · critical · unchecked
+    review   value · if steps.extract.quarantined > 0 · after extract · timeout 10m · unchecked
+    "#);
+    insta::assert_snapshot!(explain(&plan, 20), @r#"
+    pdf_tables · 4 steps
+    Every table of every PDF in a folder, into a database, once.
+      input folder: path, default "plans/samples/january"
+      input database: string, default "sqlite:tables.db"
+
+    level 1 · 1 of 4 steps
+      find  tool fs.list · timeout 10m · checked by 1 done_when
+    level 2 · 1 of 4 steps
+      extract  tool pdf_extract.extract_tables · for each of steps.find.output.files · after find · 8 at once · timeout 10m · on_error quarantine, tolerate 10% · checked by schema
+    level 3 · 2 of 4 steps
+      save  agent DATABASE_WRITER · follows extract item by item · 4 at once · timeout 10m · critical · unchecked
+      review  value · if steps.extract.quarantined > 0 · after extract · timeout 10m · unchecked
+    "#);
 }
 
 #[test]
