@@ -30,15 +30,7 @@ pub struct Fault {
 
 impl Fault {
     pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self {
-            line: 0,
-            column: 0,
-            span,
-            path: String::new(),
-            message: message.into(),
-            hint: None,
-            nearest: None,
-        }
+        Self { line: 0, column: 0, span, path: String::new(), message: message.into(), hint: None, nearest: None }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {

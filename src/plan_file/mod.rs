@@ -23,7 +23,7 @@ mod walk;
 use sha2::Digest as _;
 
 use crate::domain::ids::Digest;
-use crate::domain::plan::{Plan, RawPlan};
+use crate::domain::plan::Plan;
 
 pub use catalog::{Catalog, KnownAgent, KnownTool, ServerTools};
 pub use explain::explain;
@@ -64,21 +64,16 @@ pub fn read(bytes: &[u8], catalog: &Catalog) -> Result<Read, Faults> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = node::parse(text).map_err(|fault| Faults::new(text, vec![*fault]))?;
     let mut walker = walk::Walker::new(text, catalog);
-    let plan = walker.plan(&root);
+    let digest = Digest(sha2::Sha256::digest(bytes).into()).to_string();
+    let plan = walker.plan(&root, digest);
     let mut warnings = std::mem::take(&mut walker.warnings);
     let faults = std::mem::take(&mut walker.faults);
     match plan {
         Some(plan) if faults.is_empty() => {
             warnings.sort_by_key(|warning| warning.span.start);
             fault::place(text, &mut warnings);
-            Ok(Read { plan: with_digest(plan, bytes), warnings })
+            Ok(Read { plan, warnings })
         }
         _ => Err(Faults::new(text, faults)),
     }
-}
-
-fn with_digest(plan: Plan, bytes: &[u8]) -> Plan {
-    let digest = Digest(sha2::Sha256::digest(bytes).into()).to_string();
-    let raw = RawPlan { source_digest: digest, ..plan.raw().clone() };
-    Plan::try_from(raw).expect("the same steps form a plan again")
 }

@@ -197,6 +197,7 @@ fn parse_here(text: &str) -> Result<Node, Box<Fault>> {
             max_anchors: 0,
             max_aliases: 0,
             max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
             max_nodes: NODES_MAX,
             max_events: 2 * NODES_MAX + 1_000,
             max_documents: 1,
@@ -229,20 +230,45 @@ fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, std::io::Er
 fn syntax_fault(text: &str, error: &serde_saphyr::Error) -> Fault {
     let error = error.without_snippet();
     let start = error.location().map_or(0, |location| {
-        location.span().byte_offset().and_then(|at| usize::try_from(at).ok()).unwrap_or_else(|| {
-            super::fault::offset_of(text, location.line(), location.column())
-        })
+        location
+            .span()
+            .byte_offset()
+            .and_then(|at| usize::try_from(at).ok())
+            .unwrap_or_else(|| super::fault::offset_of(text, location.line(), location.column()))
     });
     let start = start.min(text.len());
+    if let Some(limit) = broken_limit(error) {
+        return Fault::at(start..start, limit);
+    }
     let words = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
     let mut fault = Fault::at(start..start, plain_words(&words));
     if let Some(open) = unquoted_expression(text, start) {
         fault.span = open..open + 3;
         fault.hint = Some("quote the expression: `\"${{ … }}\"`".to_owned());
-    } else if line_around(text, start).trim_start_matches(' ').starts_with('\t') {
+    } else if words.contains("found a tab") || line_around(text, start).trim_start_matches(' ').starts_with('\t') {
         fault.hint = Some("indent with spaces, not with tabs".to_owned());
     }
     fault
+}
+
+/// A limit of ours that the text broke, in our words.
+fn broken_limit(error: &serde_saphyr::Error) -> Option<String> {
+    use serde_saphyr::budget::BudgetBreach;
+    let serde_saphyr::Error::Budget { breach, .. } = error else {
+        let is_depth = error.to_string().contains("recursion limit exceeded");
+        return is_depth.then(|| format!("lists and maps are nested deeper than {DEPTH_MAX} levels"));
+    };
+    Some(match breach {
+        BudgetBreach::Depth { .. } => format!("lists and maps are nested deeper than {DEPTH_MAX} levels"),
+        BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. } => {
+            "anchors and aliases (`&`, `*`) have no place in a plan file".to_owned()
+        }
+        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
+            format!("a plan file has at most {NODES_MAX} keys and values")
+        }
+        BudgetBreach::Documents { .. } => "a plan file is one document".to_owned(),
+        _ => return None,
+    })
 }
 
 /// The message without the position that the library adds; positions are told apart from words here.

@@ -84,7 +84,7 @@ pub(crate) fn is_updating() -> bool {
 #[track_caller]
 pub(crate) fn same_as_file(path: &Path, text: &str) {
     if is_updating() {
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, text).expect("the repository can be written");
         return;
     }
     let stands = std::fs::read_to_string(path).unwrap_or_default();

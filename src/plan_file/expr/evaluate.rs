@@ -1,5 +1,6 @@
 //! Values of expressions and templates.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -13,7 +14,7 @@ use super::scan::{FILTERS, Kind, Parsed, Reference, TESTS, parse};
 use super::template::{Piece, bare, has_expression, sole_expression, split};
 use super::value::{Budget, estimate, from_engine, kind_of, one_line, to_engine};
 
-/// Where an expression finds its names. Only what it mentions is asked for.
+/// Where an expression finds its names. Only what it mentions is asked for, each name once.
 pub trait Lookup {
     /// One field of a step: `output`, or `items`, `count`, `done`, `failed`, `quarantined`, `skipped`, `errors`.
     ///
@@ -23,6 +24,33 @@ pub trait Lookup {
 
     /// Any other root: `inputs`, `item`, `index`, `key`, `output`, `items`, `count`, `failed`, …
     fn root(&self, name: &str) -> Option<Arc<Value>>;
+}
+
+/// What a step's field was when it was asked for.
+type Answer = Result<Arc<Value>, ExprError>;
+
+/// Asks each name once, however often an expression or template mentions it: an answer may be a large blob.
+struct Once<'l> {
+    inner: &'l dyn Lookup,
+    steps: RefCell<BTreeMap<(String, String), Answer>>,
+    roots: RefCell<BTreeMap<String, Option<Arc<Value>>>>,
+}
+
+impl<'l> Once<'l> {
+    const fn new(inner: &'l dyn Lookup) -> Self {
+        Self { inner, steps: RefCell::new(BTreeMap::new()), roots: RefCell::new(BTreeMap::new()) }
+    }
+}
+
+impl Lookup for Once<'_> {
+    fn step(&self, id: &str, field: &str) -> Result<Arc<Value>, ExprError> {
+        let name = (id.to_owned(), field.to_owned());
+        self.steps.borrow_mut().entry(name).or_insert_with(|| self.inner.step(id, field)).clone()
+    }
+
+    fn root(&self, name: &str) -> Option<Arc<Value>> {
+        self.roots.borrow_mut().entry(name.to_owned()).or_insert_with(|| self.inner.root(name)).clone()
+    }
 }
 
 /// A lookup over values that are already there.
@@ -50,10 +78,11 @@ impl Roots {
 
 impl Lookup for Roots {
     fn step(&self, id: &str, field: &str) -> Result<Arc<Value>, ExprError> {
-        self.steps.get(id).and_then(|fields| fields.get(field)).cloned().ok_or_else(|| ExprError::Missing {
-            path: format!("steps.{id}.{field}"),
-            hint: None,
-        })
+        self.steps
+            .get(id)
+            .and_then(|fields| fields.get(field))
+            .cloned()
+            .ok_or_else(|| ExprError::Missing { path: format!("steps.{id}.{field}"), hint: None })
     }
 
     fn root(&self, name: &str) -> Option<Arc<Value>> {
@@ -75,7 +104,7 @@ pub struct Judged {
 /// # Errors
 /// Every variant of [`ExprError`].
 pub fn evaluate(text: &str, lookup: &dyn Lookup) -> Result<Value, ExprError> {
-    evaluate_within(bare(text), lookup, &mut Budget::new())
+    evaluate_within(bare(text), &Once::new(lookup), &mut Budget::new())
 }
 
 /// Whether an expression is true. Null, zero and what is empty are false; text is neither true nor false.
@@ -107,16 +136,18 @@ pub fn is_true(text: &str, lookup: &dyn Lookup) -> Result<bool, ExprError> {
 /// # Errors
 /// Those of [`is_true`].
 pub fn judge(text: &str, lookup: &dyn Lookup) -> Result<Judged, ExprError> {
+    let lookup = &Once::new(lookup);
     let holds = is_true(text, lookup)?;
     let parsed = parse(bare(text))?;
     let mut saw: Vec<String> = Vec::new();
     for reference in &parsed.references {
+        let path = reference.text(reference.keys.len());
         let line = match resolve(reference, lookup) {
-            Ok(value) => {
-                let value = follow(&value.0, reference, value.1)?;
-                format!("{} = {}", reference.text(reference.keys.len()), one_line(value, 80))
-            }
-            Err(_) => format!("{} is not there", reference.text(reference.keys.len())),
+            Ok((value, from)) => match follow(&value, reference, from) {
+                Ok(value) => format!("{path} = {}", one_line(value, 80)),
+                Err(_) => format!("{path} is not there"),
+            },
+            Err(_) => format!("{path} is not there"),
         };
         if !saw.contains(&line) && saw.len() < 8 {
             saw.push(line);
@@ -133,7 +164,7 @@ pub fn judge(text: &str, lookup: &dyn Lookup) -> Result<Judged, ExprError> {
 /// # Errors
 /// Those of [`evaluate`].
 pub fn render(template: &Value, lookup: &dyn Lookup) -> Result<Value, ExprError> {
-    render_within(template, lookup, &mut Budget::new())
+    render_within(template, &Once::new(lookup), &mut Budget::new())
 }
 
 fn render_within(template: &Value, lookup: &dyn Lookup, budget: &mut Budget) -> Result<Value, ExprError> {
@@ -185,9 +216,9 @@ fn evaluate_within(text: &str, lookup: &dyn Lookup, budget: &mut Budget) -> Resu
     let engine = engine_for(names.nodes);
     let source = for_engine(&parsed);
     let expression = engine.compile_expression(&source).map_err(|error| from_minijinja(&error))?;
-    let result = expression.eval(names.context).and_then(|value| {
-        if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { Ok(value) }
-    });
+    let result = expression
+        .eval(names.context)
+        .and_then(|value| if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { Ok(value) });
     match result {
         Ok(value) => from_engine(&value, budget, 0),
         Err(error) => Err(explain_undefined(&error, &parsed, lookup, names.first_missing)),
@@ -206,9 +237,8 @@ fn resolve(reference: &Reference, lookup: &dyn Lookup) -> Result<(Arc<Value>, us
         };
         return Ok((lookup.step(id, field)?, 2));
     }
-    let value = lookup
-        .root(&reference.root)
-        .ok_or_else(|| ExprError::Missing { path: reference.root.clone(), hint: None })?;
+    let value =
+        lookup.root(&reference.root).ok_or_else(|| ExprError::Missing { path: reference.root.clone(), hint: None })?;
     Ok((value, 0))
 }
 
@@ -430,9 +460,8 @@ fn left_of(parsed: &Parsed<'_>, at: usize, lookup: &dyn Lookup) -> Option<Value>
         None => (literal(parsed, at - 1)?, at - 1),
     };
     let before = first.checked_sub(1);
-    let is_edge = before.is_none_or(|b| {
-        matches!(parsed.text(b), "and" | "or" | "not" | "if" | "else" | "(" | "[" | ",")
-    });
+    let is_edge =
+        before.is_none_or(|b| matches!(parsed.text(b), "and" | "or" | "not" | "if" | "else" | "(" | "[" | ","));
     is_edge.then_some(value)
 }
 

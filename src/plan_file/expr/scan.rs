@@ -94,6 +94,9 @@ pub const TESTS: &[&str] = &[
     "upper",
 ];
 
+const NO_CALLS: &str = "expressions have no functions or methods";
+const CALL_HINT: &str = "use a filter: `value | length`";
+
 const WORDS: &[&str] =
     &["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "null", "True", "False", "None"];
 
@@ -326,7 +329,9 @@ fn number_end(bytes: &[u8], mut at: usize) -> usize {
                 seen_dot = true;
                 at += 1;
             }
-            b'+' | b'-' if matches!(bytes[at - 1], b'e' | b'E') && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) => {
+            b'+' | b'-'
+                if matches!(bytes[at - 1], b'e' | b'E') && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) =>
+            {
                 at += 1;
             }
             _ => break,
@@ -371,6 +376,7 @@ fn references(parsed: &Parsed<'_>) -> Result<Vec<Reference>, ExprError> {
     let mut at = 0;
     while at < parsed.tokens.len() {
         if parsed.kind(at) != Some(Kind::Name) {
+            refuse_call(parsed, at)?;
             at += 1;
             continue;
         }
@@ -393,6 +399,25 @@ fn references(parsed: &Parsed<'_>) -> Result<Vec<Reference>, ExprError> {
         }
     }
     Ok(found)
+}
+
+/// A `(` after a value calls it. After a filter or test it holds arguments, elsewhere it groups.
+fn refuse_call(parsed: &Parsed<'_>, at: usize) -> Result<(), ExprError> {
+    if parsed.text(at) != "(" || at == 0 {
+        return Ok(());
+    }
+    let calls = match parsed.kind(at - 1) {
+        Some(Kind::Close | Kind::Text | Kind::Number) => true,
+        Some(Kind::Name) => is_attribute(parsed, at - 1),
+        _ => false,
+    };
+    if !calls {
+        return Ok(());
+    }
+    let before = parsed.tokens[at - 1].range.clone();
+    let word = parsed.text(at - 1);
+    let hint = if FILTERS.contains(&word) { format!("write `… | {word}`") } else { CALL_HINT.to_owned() };
+    Err(ExprError::syntax_hint(format!("`{word}()`: {NO_CALLS}"), before, hint))
 }
 
 fn follows_pipe(parsed: &Parsed<'_>, at: usize) -> bool {
@@ -432,10 +457,10 @@ fn call(reference: &Reference) -> ExprError {
         Some(Key::Name(method)) if FILTERS.contains(&method.as_str()) => {
             format!("write `{} | {method}`", reference.text(reference.keys.len() - 1))
         }
-        _ => "use a filter: `value | length`".to_owned(),
+        _ => CALL_HINT.to_owned(),
     };
     let text = reference.text(reference.keys.len());
-    ExprError::syntax_hint(format!("`{text}()`: expressions have no functions or methods"), reference.range.clone(), hint)
+    ExprError::syntax_hint(format!("`{text}()`: {NO_CALLS}"), reference.range.clone(), hint)
 }
 
 /// The path that starts at token `at`, and the token after it.

@@ -91,7 +91,8 @@ impl Walker<'_> {
         if !types.is_empty() && !types.iter().any(|kind| is_of(node, kind)) {
             let wanted: Vec<&str> = types.iter().map(|kind| in_words(kind)).collect();
             let fault = self.expected(&wanted.join(" or "), node, at);
-            if types == ["string"] && matches!(node.data, Data::Int(_) | Data::Uint(_) | Data::Float(_) | Data::Bool(_)) {
+            if types == ["string"] && matches!(node.data, Data::Int(_) | Data::Uint(_) | Data::Float(_) | Data::Bool(_))
+            {
                 fault.hint = Some("quote it".to_owned());
             }
             return;
@@ -101,7 +102,11 @@ impl Walker<'_> {
         if !allowed.contains(&value) {
             let words: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
             let near = value.as_str().and_then(|text| nearest(text, words.iter().copied())).map(str::to_owned);
-            let list: Vec<String> = allowed.iter().take(12).map(|v| format!("`{}`", v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect();
+            let list: Vec<String> = allowed
+                .iter()
+                .take(12)
+                .map(|v| format!("`{}`", v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
+                .collect();
             self.expected(&format!("one of {}", list.join(", ")), node, at).nearest = near;
         }
     }

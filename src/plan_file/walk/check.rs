@@ -138,11 +138,13 @@ impl<'a> Walker<'a> {
 
     fn called(&mut self, node: &'a Node, stand: Stand, step: &Fields<'a>, at: &At<'_>) -> Option<Check> {
         let tool = self.text(node, at)?;
-        self.tool(tool, node, at);
         if stand == Stand::EndCheck {
-            self.fault(node.span(), at, "`called` looks at one attempt").hint = Some("move it to `done_when`".to_owned());
+            self.fault(node.span(), at, "`called` looks at one attempt").hint =
+                Some("move it to `done_when`".to_owned());
         } else if step.get("value").is_some() {
             self.fault(node.span(), at, "a `value` step calls no tool");
+        } else {
+            self.tool(tool, node, at);
         }
         Some(Check::Called { tool: tool.to_owned() })
     }

@@ -65,7 +65,11 @@ impl<'a> Walker<'a> {
                 let schema = name.map_or(Value::Null, |name| self.agent(name, node, fields, &at.key("agent")));
                 for extra in ["files", "repeat"] {
                     if let Some(name) = fields.name(extra) {
-                        self.fault(name.span(), &at.key(extra), format!("`{extra}` goes with a `tool`, not with an `agent`"));
+                        self.fault(
+                            name.span(),
+                            &at.key(extra),
+                            format!("`{extra}` goes with a `tool`, not with an `agent`"),
+                        );
                     }
                 }
                 let with = self.with(fields, &schema, name.unwrap_or(""), scope, at);
@@ -89,7 +93,11 @@ impl<'a> Walker<'a> {
             let fault = self.fault(node.span(), at, format!("no tool server is called `{server}`"));
             fault.hint = near.is_none().then(|| {
                 let known: Vec<_> = servers.keys().take(12).map(|name| format!("`{name}`")).collect();
-                if known.is_empty() { "none is declared".to_owned() } else { format!("declared are {}", known.join(", ")) }
+                if known.is_empty() {
+                    "none is declared".to_owned()
+                } else {
+                    format!("declared are {}", known.join(", "))
+                }
             });
             fault.nearest = near.map(|near| format!("{near}.{tool}"));
             return Value::Null;
@@ -98,7 +106,8 @@ impl<'a> Walker<'a> {
         match tools.iter().find(|known| known.name == tool) {
             Some(known) => known.input_schema.clone(),
             None => {
-                let near = nearest(tool, tools.iter().map(|known| known.name.as_str())).map(|n| format!("{server}.{n}"));
+                let near =
+                    nearest(tool, tools.iter().map(|known| known.name.as_str())).map(|n| format!("{server}.{n}"));
                 let fault = self.fault(node.span(), at, format!("server `{server}` has no tool `{tool}`"));
                 fault.hint = near.is_none().then(|| {
                     let known: Vec<_> = tools.iter().take(12).map(|known| format!("`{}`", known.name)).collect();

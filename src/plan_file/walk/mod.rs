@@ -44,7 +44,7 @@ pub(super) struct Walker<'a> {
     step_names: Vec<&'a str>,
     inputs: Vec<&'a str>,
     ladders: Vec<&'a str>,
-    schemas: HashMap<String, Option<(String, String)>>,
+    schemas: HashMap<String, Option<schema::Broken>>,
 }
 
 /// The entries of a map whose keys were checked.
@@ -83,7 +83,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The checked plan, when nothing is wrong.
-    pub(super) fn plan(&mut self, root: &'a Node) -> Option<Plan> {
+    pub(super) fn plan(&mut self, root: &'a Node, source_digest: String) -> Option<Plan> {
         let at = At::top();
         let Data::Map(entries) = &root.data else {
             let found = root.found();
@@ -108,7 +108,7 @@ impl<'a> Walker<'a> {
             inputs,
             steps: steps.into_iter().map(|(step, _)| step).collect(),
             ladders,
-            source_digest: String::new(),
+            source_digest,
         };
         self.graph(raw, &ids)
     }
@@ -135,7 +135,7 @@ impl<'a> Walker<'a> {
 
     fn plan_name(&mut self, fields: &Fields<'a>, at: &At<'_>) -> String {
         let Some(node) = fields.get("name") else {
-            if !fields.entries.is_empty() || !self.has_fault_near("name") {
+            if !self.has_fault_near("name") {
                 self.fault(fields.span.start..fields.span.start, at, "a plan needs a `name`");
             }
             return String::new();
@@ -182,8 +182,8 @@ impl<'a> Walker<'a> {
                 let is_rung = rung == "claude"
                     || rung.split_once(':').is_some_and(|(server, model)| !server.is_empty() && !model.is_empty());
                 if !is_rung {
-                    self.fault(node.span(), &at, format!("`{rung}` is no rung"))
-                        .hint = Some("write `SERVER:MODEL`, `claude` or `claude:MODEL`".to_owned());
+                    self.fault(node.span(), &at, format!("`{rung}` is no rung")).hint =
+                        Some("write `SERVER:MODEL`, `claude` or `claude:MODEL`".to_owned());
                 }
                 rungs.push(rung.to_owned());
             }
@@ -244,7 +244,8 @@ impl<'a> Walker<'a> {
 
     /// Checks the keys of a map against the table.
     fn fields(&mut self, entries: &'a [(Name, Node)], span: Range<usize>, place: Place, at: &At<'_>) -> Fields<'a> {
-        let mut fields = Fields { entries: Vec::with_capacity(entries.len()), span, has_near_kind: false, has_prompt: false };
+        let mut fields =
+            Fields { entries: Vec::with_capacity(entries.len()), span, has_near_kind: false, has_prompt: false };
         self.duplicates(entries, at);
         for (name, node) in entries {
             match find(place, &name.text) {
@@ -329,8 +330,8 @@ impl<'a> Walker<'a> {
     fn too_large(&mut self, node: &Node, number: f64, at: &At<'_>) {
         let text = self.source.get(node.span()).unwrap_or("").trim_start_matches(['-', '+']);
         if number.fract() == 0.0 && text.len() > 15 && text.bytes().all(|b| b.is_ascii_digit()) {
-            self.fault(node.span(), at, "this whole number does not fit into 64 bits")
-                .hint = Some("quote it to keep it as text".to_owned());
+            self.fault(node.span(), at, "this whole number does not fit into 64 bits").hint =
+                Some("quote it to keep it as text".to_owned());
         }
     }
 

@@ -27,10 +27,8 @@ impl Options {
     /// The retry rule, from the step, the defaults and the house.
     pub(super) fn retry(&self, defaults: &Self) -> Retry {
         let house = Retry::default();
-        let (first, max) = self
-            .backoff_ms
-            .or(defaults.backoff_ms)
-            .unwrap_or((house.backoff_first_ms, house.backoff_max_ms));
+        let (first, max) =
+            self.backoff_ms.or(defaults.backoff_ms).unwrap_or((house.backoff_first_ms, house.backoff_max_ms));
         Retry {
             transient_max: self.transient_max.or(defaults.transient_max).unwrap_or(house.transient_max),
             backoff_first_ms: first,

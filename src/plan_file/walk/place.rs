@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A place in the plan, linked to the place around it.
 pub(super) struct At<'p> {
-    around: Option<&'p At<'p>>,
+    around: Option<&'p Self>,
     part: Part<'p>,
 }
 

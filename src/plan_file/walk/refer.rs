@@ -28,13 +28,15 @@ pub(super) const LIST_FIELDS: &[&str] = &["items", "count", "done", "failed", "q
 /// Fields of `item` in a step that follows the items of another.
 const FLOW_FIELDS: &[&str] = &["key", "output", "item"];
 
+/// How a hint about `inputs.a-b` begins.
+const DASHED_INPUT: &str = "an input with a dash is written";
+
 const BASE: &[&str] = &["inputs", "steps"];
 const ITEM: &[&str] = &["inputs", "steps", "item", "index"];
 const TASK: &[&str] = &["inputs", "steps", "item", "index", "key"];
 const CHECK: &[&str] = &["inputs", "steps", "output"];
 const ITEM_CHECK: &[&str] = &["inputs", "steps", "output", "item", "index", "key"];
-const END: &[&str] =
-    &["inputs", "steps", "items", "count", "done", "failed", "quarantined", "skipped", "errors"];
+const END: &[&str] = &["inputs", "steps", "items", "count", "done", "failed", "quarantined", "skipped", "errors"];
 
 /// Where an expression stands, which decides the names that it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +98,7 @@ impl<'a> Walker<'a> {
         let Some(open) = text.find("{{") else { return };
         let inner = text[open + 2..].trim_start();
         let names = |root: &&str| inner.strip_prefix(*root).is_some_and(|rest| rest.starts_with(['.', ' ', '}', '[']));
-        if scope.roots(stand).iter().any(|root| names(root)) {
+        if scope.roots(stand).iter().any(names) {
             self.warn(node.span(), at, "`{{ … }}` without `$` is plain text").hint =
                 Some("expressions are written `${{ … }}`".to_owned());
         }
@@ -175,7 +177,12 @@ impl<'a> Walker<'a> {
             if let Some(mut fault) = self.look_up(reference, stand, scope) {
                 fault.span = self.locate(node, inner, &fault.span);
                 fault.path = at.to_string();
+                let is_cut = fault.hint.as_deref().is_some_and(|hint| hint.starts_with(DASHED_INPUT));
                 self.faults.push(fault);
+                if is_cut {
+                    // The rest of the name would be told as an unknown name of its own.
+                    return false;
+                }
             }
         }
         // A plain path needs no grammar; everything else must compile.
@@ -215,13 +222,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn unknown_root(
-        &self,
-        reference: &expr::Reference,
-        stand: Stand,
-        scope: &Scope<'_>,
-        span: Range<usize>,
-    ) -> Fault {
+    fn unknown_root(&self, reference: &expr::Reference, stand: Stand, scope: &Scope<'_>, span: Range<usize>) -> Fault {
         let root = reference.root.as_str();
         let of_item = matches!(root, "item" | "index" | "key");
         let of_end = END.contains(&root);
@@ -238,8 +239,11 @@ impl<'a> Walker<'a> {
                 return Fault::at(span, format!("`{root}` is not known in `for_each`, which makes the items"));
             }
             Stand::EndCheck if of_item || root == "output" => {
-                return Fault::at(span, format!("`{root}` is not known in `all_done_when`, which is checked at the end"))
-                    .hint("use `items`, `count` or `failed`, or move the check to `done_when`");
+                return Fault::at(
+                    span,
+                    format!("`{root}` is not known in `all_done_when`, which is checked at the end"),
+                )
+                .hint("use `items`, `count` or `failed`, or move the check to `done_when`");
             }
             Stand::Check if of_end && !of_item => {
                 return Fault::at(span, format!("`{root}` is not known in `done_when`, which looks at one task"))
@@ -290,7 +294,7 @@ impl<'a> Walker<'a> {
         let fault = Fault::at(reference.key_ranges[0].clone(), format!("there is no input `{name}`"));
         let dashed = self.inputs.iter().find(|known| known.starts_with(name) && known[name.len()..].starts_with('-'));
         Some(match dashed {
-            Some(known) => fault.hint(format!("an input with a dash is written `inputs['{known}']`")),
+            Some(known) => fault.hint(format!("{DASHED_INPUT} `inputs['{known}']`")),
             None if self.inputs.is_empty() => fault.hint("the plan has no `inputs`"),
             None => fault.nearest(nearest(name, self.inputs.iter().copied())),
         })
@@ -310,8 +314,7 @@ impl<'a> Walker<'a> {
             let near = nearest(id, self.step_names.iter().copied().filter(|name| *name != scope.id));
             return Some(Fault::at(span, format!("there is no step `{id}`")).nearest(near));
         };
-        let (fields, others) =
-            if facts.has_items { (LIST_FIELDS, PLAIN_FIELDS) } else { (PLAIN_FIELDS, LIST_FIELDS) };
+        let (fields, others) = if facts.has_items { (LIST_FIELDS, PLAIN_FIELDS) } else { (PLAIN_FIELDS, LIST_FIELDS) };
         let example = fields[0];
         let Some(field) = reference.name(1) else {
             let fault = Fault::at(reference.range.clone(), format!("`steps.{id}` does not say what of the step"));

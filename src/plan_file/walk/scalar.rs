@@ -104,8 +104,8 @@ impl<'a> Walker<'a> {
             }
             None => {
                 let shown: String = text.chars().take(40).collect();
-                self.fault(node.span(), at, format!("expected a duration, found `{shown}`"))
-                    .hint = Some(DURATION_HINT.to_owned());
+                self.fault(node.span(), at, format!("expected a duration, found `{shown}`")).hint =
+                    Some(DURATION_HINT.to_owned());
                 None
             }
         }
@@ -190,7 +190,7 @@ pub(super) fn duration_ms(text: &str) -> Option<u64> {
 /// A duration in its largest whole unit, as plans write it.
 pub(in crate::plan_file) fn shown_ms(ms: u64) -> String {
     for (unit, name) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
-        if ms > 0 && ms % unit == 0 {
+        if ms > 0 && ms.is_multiple_of(unit) {
             return format!("{}{name}", ms / unit);
         }
     }

@@ -29,6 +29,9 @@ const LIST: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
 /// Keywords that hold schemas by name.
 const NAMED: &[&str] = &["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
 
+/// What `type` may name.
+const TYPES: &[&str] = &["array", "boolean", "integer", "null", "number", "object", "string"];
+
 /// All other keywords of draft 2020-12.
 const PLAIN: &[&str] = &[
     "$anchor",
@@ -81,11 +84,32 @@ impl Walker<'_> {
         let value = node.to_json();
         let text = value.to_string();
         let verdict = self.schemas.entry(text).or_insert_with(|| compile(&value)).clone();
-        if let Some((pointer, message)) = verdict {
+        if let Some(Broken { pointer, message }) = verdict {
             let place = follow(node, &pointer);
             let dotted = pointer.replace('/', ".");
             let fault = Fault::at(place.span(), message).path(format_args!("{at}{dotted}"));
             self.faults.push(fault);
+        }
+    }
+
+    fn schema_types(&mut self, node: &Node, at: &At<'_>) {
+        match &node.data {
+            Data::Str(word) if !TYPES.contains(&word.as_str()) => {
+                let near = nearest(word, TYPES.iter().copied()).map(str::to_owned);
+                self.fault(node.span(), at, format!("`{word}` is no type of JSON Schema")).nearest = near;
+            }
+            Data::Str(_) => {}
+            Data::List(list) => {
+                for (index, node) in list.iter().enumerate() {
+                    if matches!(node.data, Data::Null) {
+                        self.fault(node.span(), &at.index(index), "the type null is written as text").hint =
+                            Some("quote it: `\"null\"`".to_owned());
+                    } else {
+                        self.schema_types(node, &at.index(index));
+                    }
+                }
+            }
+            _ => _ = self.expected("a type of JSON Schema", node, at),
         }
     }
 
@@ -115,6 +139,13 @@ impl Walker<'_> {
                         self.keywords(node, &at.key(&name.text));
                     }
                 }
+            } else if word == "type" {
+                self.schema_types(node, &at);
+            } else if word == "$ref" || word == "$dynamicRef" {
+                if matches!(&node.data, Data::Str(target) if !target.starts_with('#')) {
+                    self.fault(node.span(), &at, format!("`{word}` may only point into the schema itself")).hint =
+                        Some("write `#/$defs/NAME`; nothing is fetched".to_owned());
+                }
             } else if !PLAIN.contains(&word) && !word.starts_with("x-") {
                 let all = ONE.iter().chain(LIST).chain(NAMED).chain(PLAIN).copied();
                 let near = nearest(word, all).map(str::to_owned);
@@ -126,15 +157,25 @@ impl Walker<'_> {
     }
 }
 
-/// What is wrong with a schema: a JSON pointer into it, and words.
-fn compile(schema: &Value) -> Option<(String, String)> {
+/// What is wrong with a schema.
+#[derive(Clone, Debug)]
+pub(super) struct Broken {
+    /// JSON pointer into the schema.
+    pointer: String,
+    message: String,
+}
+
+fn compile(schema: &Value) -> Option<Broken> {
     let error = jsonschema::options().offline().build(schema).err()?;
     let mut words = error.masked().to_string();
     if let Some((at, _)) = words.char_indices().nth(200) {
         words.truncate(at);
         words.push('…');
     }
-    Some((error.instance_path().to_string(), format!("this JSON Schema is not valid: {words}")))
+    let pointer = error.instance_path().to_string();
+    let keyword = pointer.rsplit('/').next().filter(|word| !word.is_empty());
+    let keyword = keyword.map(|word| format!("`{word}`: ")).unwrap_or_default();
+    Some(Broken { message: format!("this JSON Schema is not valid: {keyword}{words}"), pointer })
 }
 
 fn follow<'n>(node: &'n Node, pointer: &str) -> &'n Node {

@@ -106,8 +106,9 @@ impl<'a> Walker<'a> {
         let id = self.text(node, &at)?;
         if !is_name(id) || id.len() > NAME_CHARS_MAX {
             let shown: String = id.chars().take(40).collect();
-            self.fault(node.span(), &at, format!("`{}` is no id of a step", shown.escape_debug())).hint =
-                Some("an id is a letter or `_`, then letters, digits, `_` and `-`, so that expressions can use it".into());
+            self.fault(node.span(), &at, format!("`{}` is no id of a step", shown.escape_debug())).hint = Some(
+                "an id is a letter or `_`, then letters, digits, `_` and `-`, so that expressions can use it".into(),
+            );
         }
         if !seen.insert(id) {
             self.fault(node.span(), &at, format!("two steps are called `{id}`"));
@@ -150,7 +151,9 @@ impl<'a> Walker<'a> {
                 let fault = self.expected("a list", node, &at);
                 fault.hint = Some(if text.contains("${{") {
                     "text around an expression makes text; write the expression alone".to_owned()
-                } else if parse(text).is_ok_and(|parsed| parsed.references.iter().any(|r| r.root == "steps" || r.root == "inputs")) {
+                } else if parse(text)
+                    .is_ok_and(|parsed| parsed.references.iter().any(|r| r.root == "steps" || r.root == "inputs"))
+                {
                     format!("write `${{{{ {} }}}}`", text.trim())
                 } else {
                     "write `\"${{ … }}\"`, `[a, b]` or `{ range: 3 }`".to_owned()

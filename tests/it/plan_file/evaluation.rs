@@ -96,11 +96,20 @@ fn operators_and_filters_keep_types_too() {
 
 #[test]
 fn what_is_not_there_is_named_with_what_is() {
-    refused("steps.find.output.nope", "`steps.find.output.nope` is not there (`steps.find.output` has `files`, `count`)");
+    refused(
+        "steps.find.output.nope",
+        "`steps.find.output.nope` is not there (`steps.find.output` has `files`, `count`)",
+    );
     refused("steps.find.output.file", "`steps.find.output.file` is not there (did you mean `files`?)");
-    refused("steps.find.output.files[2]", "`steps.find.output.files[2]` is not there (`steps.find.output.files` has 2 entries)");
+    refused(
+        "steps.find.output.files[2]",
+        "`steps.find.output.files[2]` is not there (`steps.find.output.files` has 2 entries)",
+    );
     refused("item.nothing.a", "`item.nothing.a` is not there (`item.nothing` is null)");
-    refused("true and item.nope", "`item.nope` is not there (`item` has `path`, `big`, `neg`, `f`, `nothing`, `items`)");
+    refused(
+        "true and item.nope",
+        "`item.nope` is not there (`item` has `path`, `big`, `neg`, `f`, `nothing`, `items`)",
+    );
     refused("item.nope > 3", "`item.nope` is not there (`item` has `path`, `big`, `neg`, `f`, `nothing`, `items`)");
     refused("steps.gone.output > 1", "`steps.gone.output` is not there");
     refused("'x' if false", "`'x' if false` is not there (a part of the expression is undefined)");
@@ -131,9 +140,18 @@ fn a_reason_of_the_lookup_is_kept() {
 
 #[test]
 fn unlike_values_are_not_ordered() {
-    refused("inputs.folder > 3", "`inputs.folder > 3` cannot order a string (\"January\") and a number (3) (convert one side: `… | int`, `… | float`)");
-    refused("item.nothing > 1", "`item.nothing > 1` cannot order null (null) and a number (1) (convert one side: `… | int`, `… | float`)");
-    refused("true and (steps.find.output.files > 0)", "`true and (steps.find.output.files > 0)` cannot order a list ([]) and a number (0) (convert one side: `… | int`, `… | float`)");
+    refused(
+        "inputs.folder > 3",
+        "`inputs.folder > 3` cannot order a string (\"January\") and a number (3) (convert one side: `… | int`, `… | float`)",
+    );
+    refused(
+        "item.nothing > 1",
+        "`item.nothing > 1` cannot order null (null) and a number (1) (convert one side: `… | int`, `… | float`)",
+    );
+    refused(
+        "true and (steps.find.output.files > 0)",
+        "`true and (steps.find.output.files > 0)` cannot order a list ([]) and a number (0) (convert one side: `… | int`, `… | float`)",
+    );
     check("inputs.min > 2 and inputs.folder >= 'A'", json!(true));
 }
 
@@ -153,7 +171,10 @@ fn text_is_neither_true_nor_false() {
 fn a_judgement_says_what_it_saw() {
     let told = |text: &str| judge(text, &world()).unwrap().evidence;
     assert_eq!(told("output.count > 0"), "`output.count > 0` does not hold: output.count = 0");
-    assert_eq!(told("output.count == 0 and inputs.min > output.count"), "`output.count == 0 and inputs.min > output.count` holds: output.count = 0, inputs.min = 3");
+    assert_eq!(
+        told("output.count == 0 and inputs.min > output.count"),
+        "`output.count == 0 and inputs.min > output.count` holds: output.count = 0, inputs.min = 3"
+    );
     assert_eq!(told("item.nope is defined"), "`item.nope is defined` does not hold: item.nope is not there");
     assert_eq!(told("1 > 2"), "`1 > 2` does not hold");
 }
@@ -195,12 +216,15 @@ fn long_flat_and_deep_expressions_are_refused_before_the_engine_sees_them() {
         format!("{}1{}", "[".repeat(2_000), "]".repeat(2_000)),
         format!("{}1{}", "{'a':".repeat(800), "}".repeat(800)),
         format!("1{}", " if true else 1".repeat(270)),
-        "'a'".repeat(1_300),
         format!("x{}", "[0]".repeat(1_300)),
     ];
     for text in &texts {
         let error = evaluate(text, &world()).expect_err("too long");
-        assert!(matches!(error, ExprError::TooManyOperators | ExprError::Syntax { .. }), "{error}: {}", &text[..20]);
+        assert!(
+            matches!(error, ExprError::TooManyOperators | ExprError::TooLong | ExprError::Syntax { .. }),
+            "{error}: {}",
+            &text[..20]
+        );
     }
     // The most that passes the guard does pass the engine on a small stack.
     for text in [
@@ -214,6 +238,8 @@ fn long_flat_and_deep_expressions_are_refused_before_the_engine_sees_them() {
         format!("1{}", " if true else 1".repeat(127)),
         vec!["1"; 250].join(" and "),
         vec!["1"; 250].join(" == "),
+        "'a'".repeat(1_300),
+        vec!["'a'"; 800].join(" "),
     ] {
         let _ = evaluate(&text, &world());
     }
@@ -253,4 +279,74 @@ fn large_values_are_not_copied_to_look_at_them() {
     let large = evaluate("steps.find.output.files | selectattr('size', '>=', 50000) | list", &world).unwrap();
     println!("3,000 looks {looked:?}, filter 100,000: {:?}", start.elapsed());
     assert_eq!(large.as_array().unwrap().len(), 50_000);
+}
+
+#[test]
+fn arithmetic_at_its_edges_gives_a_value_or_an_error() {
+    for text in [
+        "1 / 0",
+        "1 // 0",
+        "1 % 0",
+        "1.0 // 0",
+        "0 ** -1",
+        "2 ** 100000",
+        "9223372036854775807 + 1",
+        "-9223372036854775807 - 2",
+        "(-9223372036854775807 - 1) // -1",
+        "(-9223372036854775807 - 1) % -1",
+        "-(-9223372036854775807 - 1)",
+        "(-9223372036854775807 - 1) | abs",
+        "item.big * item.big",
+        "item.big ** 3",
+        "1e308 * 10",
+        "0.1 | round(400)",
+        "0.1 | round(-400)",
+        "item.items | batch(0) | list",
+        "item.items | slice(0) | list",
+        "'a' * -1",
+        "item.items[9223372036854775807]",
+        "item.items[-9223372036854775807]",
+        "item.items[99999999999999999999]",
+        "'%s' | format",
+        "'%*d' | format(1, 2)",
+        "'abc'[1:99999999999]",
+        "'abc'[::0]",
+        "item.items | sort(attribute='x') | list",
+        "item | dictsort(by='nope')",
+        "'x' | replace('', 'y')",
+        "'x' | int",
+        "item | int",
+        "[1, 'a', none] | sort",
+        "[1, 'a'] | max",
+        "{1: 2, none: 3}",
+        "item.items is divisibleby(0)",
+        "3 is divisibleby(0)",
+    ] {
+        match evaluate(text, &world()) {
+            Ok(value) => assert!(value.to_string().len() < 1_000, "{text}"),
+            Err(error) => assert!(!error.to_string().is_empty(), "{text}"),
+        }
+    }
+}
+
+#[test]
+fn each_name_is_asked_for_once() {
+    struct Counted(std::cell::Cell<u32>);
+    impl Lookup for Counted {
+        fn step(&self, _: &str, _: &str) -> Result<Arc<Value>, ExprError> {
+            self.0.set(self.0.get() + 1);
+            Ok(Arc::new(json!({ "a": 1, "b": 2 })))
+        }
+        fn root(&self, _: &str) -> Option<Arc<Value>> {
+            None
+        }
+    }
+    let lookup = Counted(std::cell::Cell::new(0));
+    let template = json!([
+        "${{ steps.x.output.a }}",
+        "${{ steps.x.output.a + steps.x.output.b }}",
+        "${{ steps.x.output.a < steps.x.output.b }} ${{ steps.x.output }}",
+    ]);
+    assert_eq!(render(&template, &lookup), Ok(json!([1, 3, "true {\"a\":1,\"b\":2}"])));
+    assert_eq!(lookup.0.get(), 1);
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use ollmcp::domain::ids::StepId;
-use ollmcp::domain::plan::{ForEach, OnError, Part, Reference, Tolerate};
-use ollmcp::plan_file::read;
+use ollmcp::domain::plan::{ForEach, OnError, Part, Reference, StepKind, Tolerate};
+use ollmcp::plan_file::{Catalog, read};
+use serde_json::json;
 
 use super::{catalog, faults, fixtures, good, same_as_file};
 
@@ -85,10 +86,56 @@ fn twenty_thousand_steps_are_read_in_a_second() {
 #[test]
 fn faults_are_shown_with_an_excerpt_and_as_json() {
     let told = faults("name: a\nsteps:\n  - id: a\n    value: 1\n    done_whn: [output]\n");
-    insta::assert_snapshot!(told.render("plans/a.yaml", false), @"");
+    insta::assert_snapshot!(told.render("plans/a.yaml", false), @r"
+    error: unknown key `done_whn` in a step
+     --> plans/a.yaml:5:5
+      |
+    5 |     done_whn: [output]
+      |     ^^^^^^^^ steps[0].done_whn
+      |
+      = help: did you mean `done_when`?
+
+    1 fault in plans/a.yaml
+    ");
     let json = told.to_json("plans/a.yaml");
     assert_eq!(json["faults"][0]["line"], 5);
     assert_eq!(json["faults"][0]["column"], 5);
     assert_eq!(json["faults"][0]["path"], "steps[0].done_whn");
     assert_eq!(json["faults"][0]["nearest"], "done_when");
+}
+
+#[test]
+fn words_that_other_readers_take_for_booleans_and_numbers_stay_text() {
+    let plan = good(&std::fs::read_to_string(fixtures().join("good/yaml_traps.yaml")).unwrap()).plan;
+    let StepKind::Value { template } = &plan.steps()[0].kind else { panic!("no value") };
+    let expected = json!({
+        "country": "no", "number": "1_000", "code": "012", "on": "off", "date": "2024-01-01", "octal": 15,
+        "version": 1.1, "tilde": null, "empty": null,
+    });
+    assert_eq!(template, &expected);
+    assert_eq!((plan.name(), plan.steps()[1].id.as_str()), ("yes", "on"));
+}
+
+#[test]
+fn what_is_odd_but_not_wrong_is_a_warning() {
+    let read = good(
+        "name: a\ninputs: { x: 1 }\nsteps:\n  - id: b\n    value: \"{{ inputs.x }}\"\n    max_parallel: 3\n  - id: c\n    tool: fs.read\n    with: { path: a, encoding: utf8 }\n",
+    );
+    let told: Vec<_> = read.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "5:12: `{{ … }}` without `$` is plain text (expressions are written `${{ … }}`)",
+            "6:5: `max_parallel` does nothing without `for_each`",
+            "9:22: `fs.read` has no argument `encoding` (it takes `path`)",
+        ]
+    );
+}
+
+#[test]
+fn what_the_catalog_does_not_know_is_not_checked() {
+    let text =
+        "name: a\nsteps:\n  - { id: b, tool: any.thing, with: { x: 1 } }\n  - { id: c, agent: ANYONE, ladder: none }\n";
+    assert!(read(text.as_bytes(), &Catalog::default()).is_ok());
+    assert_eq!(faults(text).as_slice().len(), 3);
 }
