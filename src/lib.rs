@@ -11,7 +11,9 @@
 compile_error!("ollmcp runs on Linux, x86-64 and aarch64: its journal, locks and process limits need that system");
 
 pub mod agent;
+pub mod api;
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod database;
 pub mod domain;

@@ -21,6 +21,14 @@ impl OpenDatabases {
     }
 }
 
+impl OpenDatabases {
+    /// Closes all: each database is one file afterwards.
+    pub fn close_all(&self) {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        open.values().for_each(|database| database.close());
+    }
+}
+
 impl Databases for OpenDatabases {
     fn open(&self, address: &str) -> Result<Arc<dyn Database>, DatabaseError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

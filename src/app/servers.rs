@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::place::Standing;
 use crate::engine::ServerControl;
@@ -36,7 +36,7 @@ pub struct ToolServers {
 pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &Path) -> ToolServers {
     let environment = &standing.environment;
     let declared =
-        parse_servers(&Value::Object(standing.settings.mcp_servers.clone()), &|name| environment.get(name).cloned());
+        parse_servers(&standing.settings.tool_document(), &|name| environment.get(name).cloned());
     let (mut notes, mut faults) = (Vec::new(), Vec::new());
     for note in &declared.notes {
         let hint = note.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
@@ -55,7 +55,7 @@ pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &
         spec.start_timeout_ms = standing.settings.limits.tool_start_timeout_s * 1000;
         specs.push(spec);
     }
-    for spec in &mut specs {
+    for spec in specs.iter_mut().filter(|spec| OWN.contains(&spec.name.as_str())) {
         correct(standing, spec);
     }
     let servers = Servers::new(specs).with_refused(declared.refused);

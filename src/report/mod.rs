@@ -2,6 +2,7 @@
 
 pub mod detail;
 pub mod end;
+pub mod item;
 pub mod line;
 pub mod progress;
 pub mod text;

@@ -12,3 +12,22 @@ mod fs_write;
 pub mod host;
 pub mod pdf_extract;
 pub mod spill;
+
+use crate::plan_file::KnownTool;
+
+/// The tools of each of our servers, as a plan may name them. Nothing is started.
+#[must_use]
+pub fn own_tools() -> Vec<(&'static str, Vec<KnownTool>)> {
+    let known = |tools: Vec<rmcp::model::Tool>| {
+        let tool = |tool: rmcp::model::Tool| KnownTool {
+            name: tool.name.to_string(),
+            input_schema: serde_json::Value::Object((*tool.input_schema).clone()),
+        };
+        tools.into_iter().map(tool).collect()
+    };
+    vec![
+        ("fs", fs::known_tools()),
+        ("pdf_extract", known(pdf_extract::tools())),
+        ("db", known(db::DbServer::tools())),
+    ]
+}

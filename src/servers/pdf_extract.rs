@@ -253,7 +253,7 @@ fn object(value: Value) -> Arc<JsonObject> {
     }
 }
 
-fn tools() -> Vec<Tool> {
+pub(super) fn tools() -> Vec<Tool> {
     let path = json!({"type": "string", "format": "path", "description": "The PDF file; a relative path counts from the server's folder"});
     let password = json!({"type": "string", "description": "User password of an encrypted file"});
     let pages = json!({"type": "string", "description": "Only these pages, like 1,3-5; all when missing"});

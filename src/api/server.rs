@@ -1,0 +1,246 @@
+//! The control socket: answers other terminals while this process owns the state folder.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Answer, Refused};
+use crate::domain::command::{Command, Refusal};
+use crate::domain::event::DoubtAnswer;
+use crate::domain::ids::{AskId, RunId};
+use crate::domain::run::RunState;
+use crate::engine::root::{RegistryDoor, Service};
+use crate::engine::tree::TreeNode;
+use crate::journal::blobs::Blobs;
+use crate::report::detail::{AskLine, RunDetail, ask_lines};
+use crate::report::item::ItemStory;
+use crate::report::line::RunLine;
+use crate::state::StateHandle;
+
+type TreeAsker = Arc<dyn Fn() -> BoxFuture<'static, Option<TreeNode>> + Send + Sync>;
+
+/// The socket. Cheap to clone.
+#[derive(Clone)]
+pub struct ControlSocket {
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: StateHandle,
+    blobs: Arc<Blobs>,
+    door: RegistryDoor,
+    tree: Mutex<Option<TreeAsker>>,
+}
+
+impl std::fmt::Debug for ControlSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlSocket").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl ControlSocket {
+    /// At a path in the state folder.
+    #[must_use]
+    pub fn new(path: PathBuf, state: StateHandle, blobs: Arc<Blobs>, door: RegistryDoor) -> Self {
+        Self { path, shared: Arc::new(Shared { state, blobs, door, tree: Mutex::default() }) }
+    }
+
+    /// Gives it the way to the tree, which is there only after the engine has started.
+    pub fn set_tree(&self, asker: TreeAsker) {
+        *self.shared.tree.lock().unwrap_or_else(PoisonError::into_inner) = Some(asker);
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .route("/v1/runs", get(runs))
+            .route("/v1/runs/{id}", get(run))
+            .route("/v1/runs/{id}/items", get(item))
+            .route("/v1/runs/{id}/cancel", post(cancel))
+            .route("/v1/asks", get(asks))
+            .route("/v1/asks/{id}", post(answer))
+            .route("/v1/tree", get(tree))
+            .with_state(self.shared.clone())
+    }
+}
+
+impl Service for ControlSocket {
+    fn run(&self, stop: CancellationToken) -> BoxFuture<'static, Result<(), String>> {
+        let (path, router) = (self.path.clone(), self.router());
+        Box::pin(async move {
+            // A socket of an owner that was killed; the lock says that nobody listens on it.
+            let _ = std::fs::remove_file(&path);
+            let failed = |error: std::io::Error| format!("cannot listen on `{}`: {error}", path.display());
+            let listener = tokio::net::UnixListener::bind(&path).map_err(failed)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+            let served = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+            let result = tokio::select! {
+                result = served => result.map_err(failed),
+                () = stop.cancelled() => Ok(()),
+            };
+            let _ = std::fs::remove_file(&path);
+            result
+        })
+    }
+
+    fn node(&self) -> (String, Vec<TreeNode>) {
+        (format!("listens on {}", self.path.display()), Vec::new())
+    }
+}
+
+/// An answer that is an error.
+struct Failed(StatusCode, String);
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        (self.0, Json(Refused { error: self.1 })).into_response()
+    }
+}
+
+type Answered<T> = Result<Json<T>, Failed>;
+
+fn internal(error: impl std::fmt::Display) -> Failed {
+    Failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+fn not_found(what: impl std::fmt::Display) -> Failed {
+    Failed(StatusCode::NOT_FOUND, what.to_string())
+}
+
+/// Reads the store on a thread that may block, after it has taken up all that is durable.
+async fn settled<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    read: impl FnOnce(&Shared) -> Result<T, crate::state::StateError> + Send + 'static,
+) -> Result<T, Failed> {
+    let shared = shared.clone();
+    let read = move || {
+        shared.state.settle();
+        read(&shared)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(internal)?.map_err(internal)
+}
+
+async fn all_runs(shared: &Arc<Shared>) -> Result<Vec<RunState>, Failed> {
+    settled(shared, |shared| {
+        let reader = shared.state.reader();
+        reader.heads()?.iter().filter_map(|head| reader.run(head.run).transpose()).collect()
+    })
+    .await
+}
+
+fn run_id(text: &str) -> Result<RunId, Failed> {
+    Uuid::parse_str(text).map(RunId).map_err(|_| not_found(format!("`{text}` is no run id")))
+}
+
+async fn one_run(shared: &Arc<Shared>, id: &str) -> Result<RunState, Failed> {
+    let run = run_id(id)?;
+    let found = settled(shared, move |shared| shared.state.reader().run(run)).await?;
+    found.ok_or_else(|| not_found(format!("no run {id}")))
+}
+
+async fn runs(State(shared): State<Arc<Shared>>) -> Answered<Vec<RunLine>> {
+    let live = shared.door.runs().await;
+    let all = all_runs(&shared).await?;
+    Ok(Json(all.iter().map(|state| RunLine::new(state, live.contains(&state.head.run))).collect()))
+}
+
+async fn run(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answered<RunDetail> {
+    let live = shared.door.runs().await;
+    let state = one_run(&shared, &id).await?;
+    Ok(Json(RunDetail::new(&state, live.contains(&state.head.run))))
+}
+
+#[derive(serde::Deserialize)]
+struct ItemQuery {
+    key: String,
+}
+
+async fn item(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Query(query): Query<ItemQuery>,
+) -> Answered<Vec<ItemStory>> {
+    let state = one_run(&shared, &id).await?;
+    let blobs = shared.blobs.clone();
+    Ok(Json(ItemStory::of(&state, &query.key, &|payload| blobs.read_value(payload).ok())))
+}
+
+async fn asks(State(shared): State<Arc<Shared>>) -> Answered<Vec<AskLine>> {
+    let all = all_runs(&shared).await?;
+    Ok(Json(all.iter().flat_map(ask_lines).collect()))
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Json(answer): Json<Answer>,
+) -> Answered<()> {
+    let ask = Uuid::parse_str(&id).map(AskId).map_err(|_| not_found(format!("`{id}` is no question")))?;
+    let all = all_runs(&shared).await?;
+    let state = all.iter().find(|state| state.head.asks.contains_key(&ask));
+    let run = state.ok_or_else(|| not_found(format!("no open question {id}")))?.head.run;
+    let blobs = shared.blobs.clone();
+    let by = answer.by.clone();
+    let parsed = tokio::task::spawn_blocking(move || parse_answer(&blobs, &answer)).await.map_err(internal)?;
+    let answer = parsed.map_err(|why| Failed(StatusCode::BAD_REQUEST, why))?;
+    request(&shared, run, Command::Answer { ask, answer, by }).await
+}
+
+/// A person's words as the core takes them.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn parse_answer(blobs: &Blobs, answer: &Answer) -> Result<DoubtAnswer, String> {
+    if answer.output.is_some() && answer.answer != "happened" {
+        return Err("an output belongs to `happened` alone".to_owned());
+    }
+    match answer.answer.as_str() {
+        "happened" => {
+            let output = answer.output.clone().unwrap_or_default();
+            let output = blobs.put_value(&output).map_err(|error| error.to_string())?;
+            Ok(DoubtAnswer::Happened { output })
+        }
+        "again" => Ok(DoubtAnswer::Again),
+        "skip" => Ok(DoubtAnswer::Skip),
+        "fail" => Ok(DoubtAnswer::Fail),
+        other => Err(format!("`{other}` is no answer: happened, again, skip or fail")),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct CancelQuery {
+    by: String,
+}
+
+async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Json(query): Json<CancelQuery>,
+) -> Answered<()> {
+    let run = run_id(&id)?;
+    request(&shared, run, Command::Cancel { by: query.by }).await
+}
+
+async fn request(shared: &Shared, run: RunId, command: Command) -> Answered<()> {
+    match shared.door.request(run, command).await {
+        Some(Ok(())) => Ok(Json(())),
+        Some(Err(refusal @ Refusal::NoSuchAsk(_))) => Err(not_found(refusal)),
+        Some(Err(refusal)) => Err(Failed(StatusCode::CONFLICT, refusal.to_string())),
+        None => Err(Failed(StatusCode::CONFLICT, format!("run {run} is not at work in this process"))),
+    }
+}
+
+async fn tree(State(shared): State<Arc<Shared>>) -> Answered<TreeNode> {
+    let asker = shared.tree.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let asker = asker.ok_or_else(|| Failed(StatusCode::SERVICE_UNAVAILABLE, "the engine is starting".to_owned()))?;
+    asker().await.map(Json).ok_or_else(|| Failed(StatusCode::SERVICE_UNAVAILABLE, "the engine is stopping".to_owned()))
+}
