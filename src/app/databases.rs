@@ -23,9 +23,11 @@ impl OpenDatabases {
 
 impl OpenDatabases {
     /// Closes all: each database is one file afterwards.
-    pub fn close_all(&self) {
+    pub async fn close_all(&self) {
         let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        open.values().for_each(|database| database.close());
+        for database in open.into_values() {
+            database.close().await;
+        }
     }
 }
 

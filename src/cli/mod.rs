@@ -1,5 +1,6 @@
 //! The command line: one file a verb. The only room that prints.
 
+mod access;
 mod agents;
 mod answer;
 mod args;
@@ -16,6 +17,7 @@ mod inbox;
 mod init;
 mod ls;
 mod model_of_plan;
+mod offline;
 mod output;
 mod resume;
 mod rows;

@@ -4,7 +4,7 @@ use super::args::RunName;
 use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
-use super::show::find_run;
+use super::access::find_run;
 use super::{output, watch};
 use crate::domain::plan::InputKind;
 use crate::engine::supervisor::Beginning;

@@ -192,3 +192,25 @@ pub fn asks(asks: &[AskLine]) -> String {
     }
     out
 }
+
+/// A value as a cell.
+#[must_use]
+pub fn cell(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Rows under their column names; long cells are cut.
+#[must_use]
+pub fn grid(columns: &[String], rows: &[Vec<serde_json::Value>]) -> String {
+    const CELL_CHARS_MAX: usize = 40;
+    let names: Vec<String> = columns.iter().map(|name| clean(&bounded(name, CELL_CHARS_MAX))).collect();
+    let mut grid = table(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in rows {
+        grid.add_row(row.iter().map(|value| clean(&bounded(&cell(value), CELL_CHARS_MAX))));
+    }
+    lines(&grid)
+}

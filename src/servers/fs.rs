@@ -114,6 +114,15 @@ impl BuiltIn for FsServer {
     }
 }
 
+/// The tools, as a plan may name them.
+pub(super) fn known_tools() -> Vec<crate::plan_file::KnownTool> {
+    let tool = |tool: BuiltInTool| crate::plan_file::KnownTool {
+        name: tool.name.to_owned(),
+        input_schema: tool.input_schema,
+    };
+    tools().into_iter().map(tool).collect()
+}
+
 fn tools() -> Vec<BuiltInTool> {
     use RepeatClass::{Idempotent, Read};
     let path = || json!({ "type": "string", "format": "path", "minLength": 1 });

@@ -1,0 +1,40 @@
+//! `answer`: settles a question of the inbox, such as a call in doubt.
+
+use super::access::{Looking, find_ask};
+use super::args::AnswerArgs;
+use super::cancel::TERMINAL;
+use super::context::{Access, Context};
+use super::error::CliError;
+use super::exit::Exit;
+use super::{offline, output};
+use crate::api::Answer;
+use crate::api::server::parse_answer;
+use crate::domain::command::Command;
+use crate::domain::ids::{AskId, RunId};
+
+pub(super) fn answer(context: &Context, args: &AnswerArgs) -> Result<Exit, CliError> {
+    let standing = context.standing(false)?;
+    let looking = Looking::open(context, &standing)?;
+    let output = match &args.output {
+        None => None,
+        Some(text) => Some(serde_json::from_str(text).map_err(|error| {
+            CliError::usage(format!("--output is not JSON: {error}")).hint("text stands in quotes: --output '\"done\"'")
+        })?),
+    };
+    let ask = find_ask(&looking.asks()?, &args.id)?;
+    let answer = Answer { answer: args.answer.clone(), output, by: TERMINAL.to_owned() };
+    let run = RunId(ask.run.parse().map_err(|_| CliError::failed("the run has no id"))?);
+    match &looking.access {
+        Access::Other(client) => looking.runtime().block_on(client.post(&format!("/v1/asks/{}", ask.id), &answer))?,
+        Access::Own(own) => {
+            let parsed = parse_answer(&own.store.blobs, &answer).map_err(CliError::usage)?;
+            let id = AskId(ask.id.parse().map_err(|_| CliError::failed("the question has no id"))?);
+            let command = Command::Answer { ask: id, answer: parsed, by: TERMINAL.to_owned() };
+            offline::command(own, looking.runtime(), run, command)?;
+            output::err(&format!("go on: ollmcp resume {}\n", run.short()));
+        }
+        Access::StateOnly(_) => return Err(CliError::failed("without the journal nothing can be answered")),
+    }
+    output::err(&format!("{}[{}]: {}\n", ask.step, ask.item, args.answer));
+    Ok(Exit::Complete)
+}

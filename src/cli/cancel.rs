@@ -1,0 +1,40 @@
+//! `cancel`: stops a run for good. What is done stays; nothing is deleted.
+
+use super::access::Looking;
+use super::args::RunName;
+use super::context::{Access, Context};
+use super::error::CliError;
+use super::exit::Exit;
+use super::{offline, output};
+use crate::domain::command::{AttemptEnd, Command};
+use crate::domain::ids::AskId;
+
+/// Who asks, on record.
+pub(super) const TERMINAL: &str = "a person at a terminal";
+
+pub(super) fn cancel(context: &Context, args: &RunName) -> Result<Exit, CliError> {
+    let standing = context.standing(false)?;
+    let looking = Looking::open(context, &standing)?;
+    let run = looking.find(&args.run)?;
+    match &looking.access {
+        Access::Other(client) => {
+            let body = serde_json::json!({ "by": TERMINAL });
+            looking.runtime().block_on(client.post(&format!("/v1/runs/{run}/cancel"), &body))?;
+        }
+        Access::Own(own) => {
+            // Attempts that were open when the last process ended are settled first.
+            let state = looking.state(run)?;
+            for (task, record) in state.open_attempts() {
+                let what = "the process ended during it".to_owned();
+                let end = AttemptEnd::Unknown { what, failure: None };
+                let ask = AskId(crate::app::new_uuid());
+                let settle = Command::EndAttempt { task, attempt: record.attempts, end, ask };
+                offline::command(own, looking.runtime(), run, settle)?;
+            }
+            offline::command(own, looking.runtime(), run, Command::Cancel { by: TERMINAL.to_owned() })?;
+        }
+        Access::StateOnly(_) => return Err(CliError::failed("without the journal nothing can be cancelled")),
+    }
+    output::err(&format!("run {} is cancelled; what is done stays\n", run.short()));
+    Ok(Exit::Complete)
+}

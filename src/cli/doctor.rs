@@ -1,0 +1,102 @@
+//! `doctor`: looks whether everything that is needed is here, and says what to do about what is not.
+
+use super::context::Context;
+use super::error::CliError;
+use super::exit::Exit;
+use super::output;
+use crate::app::servers::OWN;
+use crate::report::SHAPE_VERSION;
+use crate::tool::ToolBox as _;
+
+/// One thing that was looked at.
+#[derive(Debug, serde::Serialize)]
+struct Finding {
+    what: String,
+    ok: bool,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+fn finding(what: &str, ok: bool, found: impl Into<String>, hint: Option<&str>) -> Finding {
+    Finding { what: what.to_owned(), ok, found: found.into(), hint: hint.map(str::to_owned) }
+}
+
+pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
+    let standing = context.standing(false)?;
+    let mut findings = Vec::new();
+    let files: Vec<String> = standing.settings.files.iter().map(|file| file.display().to_string()).collect();
+    let from = if files.is_empty() { "defaults, no file".to_owned() } else { files.join(", ") };
+    findings.push(finding("configuration", true, from, None));
+    findings.push(match &standing.project {
+        Some(project) => finding("project", true, project.folder.display().to_string(), None),
+        None => finding("project", true, "none here yet: `ollmcp run` and `ollmcp init` make one", None),
+    });
+    if let Some(project) = &standing.project {
+        findings.push(space(project));
+        findings.push(match context.access(&standing) {
+            Ok(super::context::Access::Own(_)) => finding("state folder", true, "journal and state store agree", None),
+            Ok(super::context::Access::Other(_)) => finding("state folder", true, "another process is at work in it", None),
+            Ok(super::context::Access::StateOnly(_)) => {
+                finding("state folder", false, "the journal cannot be used", Some("put the journal folder back; see the warning above"))
+            }
+            Err(error) => Finding { hint: error.hints.first().cloned(), ..finding("state folder", false, error.message, None) },
+        });
+    }
+    let is_root = crate::os::files::own_user_id().is_ok_and(|id| id == 0);
+    let user = if is_root { "root: everything that runs here may do everything" } else { "an ordinary user" };
+    findings.push(finding("user", true, user, None));
+    findings.extend(tool_servers(&standing)?);
+    let models = "not in this version: plans with `tool`, `value` and DATABASE_WRITER steps need none";
+    findings.push(finding("models", true, models, None));
+    let all_ok = findings.iter().all(|finding| finding.ok);
+    if context.is_json {
+        output::json(&serde_json::json!({ "v": SHAPE_VERSION, "ok": all_ok, "findings": findings }));
+    } else {
+        for finding in &findings {
+            let mark = if finding.ok { "ok " } else { "BAD" };
+            output::out(&format!("{mark} {}: {}\n", finding.what, crate::report::text::clean(&finding.found)));
+            if let Some(hint) = &finding.hint {
+                output::out(&format!("    hint: {hint}\n"));
+            }
+        }
+    }
+    Ok(if all_ok { Exit::Complete } else { Exit::Failed })
+}
+
+fn space(project: &crate::config::project::Project) -> Finding {
+    const FREE_MIB_MIN: u64 = 256;
+    match rustix::fs::statvfs(&project.state) {
+        Ok(stat) => {
+            let free_mib = (stat.f_bavail * stat.f_frsize) >> 20;
+            let hint = "make room: the journal refuses to start another segment on a full disk";
+            finding("disk", free_mib >= FREE_MIB_MIN, format!("{free_mib} MiB free"), (free_mib < FREE_MIB_MIN).then_some(hint))
+        }
+        Err(error) => finding("disk", false, error.to_string(), None),
+    }
+}
+
+fn tool_servers(standing: &crate::app::place::Standing) -> Result<Vec<Finding>, CliError> {
+    let spill = tempfile::tempdir()?;
+    let gathered = crate::app::servers::gather(standing, &std::env::current_exe()?, &[], spill.path());
+    let mut findings: Vec<Finding> =
+        gathered.faults.iter().map(|fault| finding("mcpServers", false, fault.clone(), None)).collect();
+    let servers = gathered.servers;
+    let runtime = super::watch::runtime()?;
+    let asked = runtime.block_on(async {
+        let names = servers.servers();
+        let asked = names.iter().map(|name| async { (name.clone(), servers.tools(name).await) });
+        let asked = futures::future::join_all(asked).await;
+        servers.close_all().await;
+        asked
+    });
+    for (name, tools) in asked {
+        let kind = if OWN.contains(&name.as_str()) { "built-in" } else { "declared" };
+        let what = format!("tool server {name} ({kind})");
+        findings.push(match tools {
+            Ok(tools) => finding(&what, true, format!("{} tools", tools.len()), None),
+            Err(error) => finding(&what, false, error.to_string(), Some("run its command by hand and look at what it prints")),
+        });
+    }
+    Ok(findings)
+}

@@ -1,0 +1,23 @@
+//! `explain`: a plan's steps and what each waits for, as a drawing and as a list.
+
+use super::args::PlanName;
+use super::context::Context;
+use super::error::CliError;
+use super::exit::Exit;
+use super::model_of_plan::find_and_read;
+use super::output;
+
+/// Width of the drawing where nothing is known of the terminal.
+const COLUMNS: usize = 100;
+
+pub(super) fn explain(context: &Context, args: &PlanName) -> Result<Exit, CliError> {
+    let standing = context.standing(false)?;
+    let found = find_and_read(&standing, &args.plan, context.is_json)?;
+    if context.is_json {
+        output::json(found.plan.raw());
+        return Ok(Exit::Complete);
+    }
+    let columns = standing.environment.get("COLUMNS").and_then(|columns| columns.parse().ok()).unwrap_or(COLUMNS);
+    output::out(&crate::plan_file::explain(&found.plan, columns));
+    Ok(Exit::Complete)
+}

@@ -1,0 +1,77 @@
+//! `show`: a run in full, the story of one item, or the supervision tree of the process at work.
+
+use super::access::Looking;
+use super::args::ShowArgs;
+use super::context::{Access, Context, project_of};
+use super::error::CliError;
+use super::exit::Exit;
+use super::output;
+use crate::app::store::blobs_dir;
+use crate::engine::tree::{TREE, TreeNode};
+use crate::journal::blobs::Blobs;
+use crate::report::{item, text};
+
+pub(super) fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
+    let standing = context.standing(false)?;
+    let project = project_of(&standing)?;
+    let looking = Looking::open(context, &standing)?;
+    if args.tree {
+        return show_tree(context, &looking);
+    }
+    let run = looking.find(&args.run)?;
+    if let Some(key) = &args.item {
+        let stories = looking.item(run, key, &Blobs::reader(&blobs_dir(&project.state)))?;
+        if stories.is_empty() {
+            return Err(CliError::usage(format!("run {} has no item with the key `{key}` yet", run.short()))
+                .hint("keys are those of the reports: a file's path as it was listed"));
+        }
+        if context.is_json {
+            output::json(&stories);
+        } else {
+            output::out(&item::text(&stories));
+        }
+        return Ok(Exit::Complete);
+    }
+    let detail = looking.detail(run)?;
+    if context.is_json {
+        output::json(&detail);
+    } else {
+        output::out(&text::detail(&detail));
+    }
+    Ok(Exit::Complete)
+}
+
+fn show_tree(context: &Context, looking: &Looking) -> Result<Exit, CliError> {
+    let tree: Option<TreeNode> = match &looking.access {
+        Access::Other(client) => Some(looking.runtime().block_on(client.get("/v1/tree"))?),
+        Access::Own(_) | Access::StateOnly(_) => None,
+    };
+    match tree {
+        Some(tree) if context.is_json => output::json(&tree),
+        Some(tree) => output::out(&drawn(&tree)),
+        None => {
+            output::err("no process is at work in this project; the tree as it would be started:\n");
+            for row in TREE {
+                let indent = if row.parent.is_empty() { 1 } else { 2 + usize::from(row.parent == "run") };
+                let place = if row.is_built { "" } else { " (a later version)" };
+                let line = format!("{:indent$}{} · {} · {}{place}\n", "", row.name, row.restart.word(), row.purpose, indent = indent * 2);
+                output::out(&line);
+            }
+        }
+    }
+    Ok(Exit::Complete)
+}
+
+fn drawn(tree: &TreeNode) -> String {
+    fn draw(node: &TreeNode, depth: usize, out: &mut String) {
+        let restarts = if node.restarts > 0 { format!(" · {} restarts", node.restarts) } else { String::new() };
+        let line = format!("{:indent$}{} · {} · {}{restarts}\n", "", text::clean(&node.name), node.kind, text::clean(&node.state), indent = depth * 2);
+        out.push_str(&line);
+        for child in &node.children {
+            draw(child, depth + 1, out);
+        }
+    }
+    let mut out = String::new();
+    draw(tree, 0, &mut out);
+    out
+}
