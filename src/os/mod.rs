@@ -1,3 +1,3 @@
-//! What only the system can do. The one room where `unsafe` may stand, each use with its reason.
+//! (being built)
 
 pub mod process_group;
