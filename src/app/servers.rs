@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use serde_json::json;
 
 use super::place::Standing;
 use crate::engine::ServerControl;
 use crate::engine::tree::TreeNode;
-use crate::servers::fs::GRANTED_PATHS_VARIABLE;
 use crate::tool::pool::{ServerState, Servers};
 use crate::tool::servers::{Gravity, parse_servers};
 use crate::tool::spec::{ServerSpec, ToolOverride};
@@ -63,11 +61,7 @@ pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &
 }
 
 fn own_server(standing: &Standing, name: &str, program: &Path, granted: &[PathBuf], spill: &Path) -> ServerSpec {
-    let mut spec = ServerSpec::new(name, program.display().to_string(), &["tool-server", name]);
-    spec.cwd = Some(standing.folder().to_owned());
-    spec.spill_dir = Some(spill.to_owned());
-    let paths: Vec<String> = granted.iter().map(|path| path.display().to_string()).collect();
-    spec.env.insert(GRANTED_PATHS_VARIABLE.to_owned(), json!(paths).to_string());
+    let spec = ServerSpec::built_in(name, program, standing.folder(), spill).granting(granted);
     spec
 }
 

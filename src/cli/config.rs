@@ -5,7 +5,7 @@ use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output;
-use crate::config::{KeyPath, edit};
+use crate::config::edit;
 use crate::report::SHAPE_VERSION;
 
 pub(super) fn config(context: &Context, args: &ConfigArgs) -> Result<Exit, CliError> {
@@ -50,9 +50,8 @@ fn set(context: &Context, key: &str, value: &str, in_user_file: bool) -> Result<
         (None, true) => standing.home.config_file(),
         (None, false) => project_of(&standing)?.state.join("config.json"),
     };
-    let key = KeyPath::parse(key).ok_or_else(|| CliError::usage(format!("`{key}` is no key")))?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned()));
-    edit::set_key(&file, &key, &value).map_err(|error| {
+    edit::set_key(&file, key, &value).map_err(|error| {
         let hint = error.hint();
         CliError::usage(crate::app::store::chain(&error)).hint_opt(hint)
     })?;

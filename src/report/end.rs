@@ -92,7 +92,7 @@ impl EndReport {
             v: SHAPE_VERSION,
             run: state.head.run.to_string(),
             plan: state.plan.name().to_owned(),
-            state: state.head.end.map_or(state_word, end_word).to_owned(),
+            state: state.head.end.map_or_else(|| state_word.to_owned(), |end| end_word(end).to_owned()),
             seconds: state.head.last_ms.saturating_sub(state.head.started_ms) as f64 / 1000.0,
             steps: detail.steps,
             items: changes(state, before),

@@ -14,9 +14,7 @@ use super::spill::Spill;
 use super::{fs_list, fs_text, fs_write};
 use crate::domain::failure::FailureKind;
 use crate::domain::plan::RepeatClass;
-
-/// Where the engine names the paths outside of the workspace that may be read: a JSON list of absolute paths.
-pub const GRANTED_PATHS_VARIABLE: &str = "OLLMCP_GRANTED_PATHS";
+use crate::tool::spec::GRANTED_PATHS_VARIABLE;
 
 /// Raised when results change.
 const OUTPUT_VERSION: &str = "1";

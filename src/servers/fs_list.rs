@@ -61,7 +61,7 @@ pub(super) fn list(territory: &Territory, said: &ListArguments, page: Option<usi
         let from = found.files.partition_point(|file| file.path.as_bytes() <= after.as_bytes());
         found.files.drain(..from);
     }
-    let limit = said.limit.or(page).unwrap_or(usize::MAX).max(1);
+    let limit = said.limit.unwrap_or(usize::MAX).min(page.unwrap_or(usize::MAX)).max(1);
     let is_truncated = found.files.len() > limit;
     found.files.truncate(limit);
     let mut out = json!({ "root": root, "count": found.files.len(), "truncated": is_truncated });

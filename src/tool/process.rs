@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(super) struct Process {
     tag: String,
     child: tokio::sync::Mutex<Child>,
     stderr: Arc<Ring>,
+    /// Killed with all that came from it. From then on its number may belong to somebody else.
+    is_buried: AtomicBool,
     mask: Mask,
     /// Drains standard error; ends with the process, or when this is dropped.
     _drain: JoinSet<()>,
@@ -75,7 +78,8 @@ impl Process {
             drain.spawn(fill(Arc::clone(&stderr), pipe));
         }
         let child = tokio::sync::Mutex::new(child);
-        let process = Self { pid, tag, child, stderr, mask: Mask::of(spec), _drain: drain, spill };
+        let is_buried = AtomicBool::new(false);
+        let process = Self { pid, tag, child, stderr, is_buried, mask: Mask::of(spec), _drain: drain, spill };
         match (stdin, stdout) {
             (Some(stdin), Some(stdout)) => Ok(Started { process, stdin, stdout }),
             _ => Err(failed("its pipes are missing".to_owned())),
@@ -99,9 +103,10 @@ impl Process {
         self.mask.text(self.stderr.text())
     }
 
-    /// How it ended and its last words, for a message.
+    /// How it ended and its last words, for a message. Whatever is left of it is killed.
     pub(super) async fn obituary(&self) -> String {
         let status = self.exited_within(LAST_WORDS_TIMEOUT).await;
+        self.kill();
         let drained = async {
             while !self.stderr.has_ended() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -145,8 +150,11 @@ impl Process {
         self.exited_within(TERMINATE_TIMEOUT).await;
     }
 
-    /// Kills it and everything that came from it, at once.
+    /// Kills it and everything that came from it, at once; later calls do nothing.
     pub(super) fn kill(&self) {
+        if self.is_buried.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let left = process_group::kill_family(self.pid, &self.tag);
         if left > 0 {
             tracing::warn!(pid = self.pid, left, "processes of a tool server could not be killed");

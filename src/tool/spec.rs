@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::domain::plan::RepeatClass;
 
 /// How long a server may take from its start to its list of tools.
 pub const START_TIMEOUT_MS: u64 = 20_000;
+
+/// Where one of our own servers finds the paths outside of the workspace that it may read: a JSON list of absolute
+/// paths.
+pub const GRANTED_PATHS_VARIABLE: &str = "OLLMCP_GRANTED_PATHS";
 
 /// One declared tool server.
 #[derive(Clone, PartialEq)]
@@ -65,6 +69,26 @@ impl ServerSpec {
             disabled_tools: BTreeSet::new(),
             secrets: Vec::new(),
         }
+    }
+}
+
+impl ServerSpec {
+    /// One of our own servers: `program tool-server name`, working in `workspace`, leaving large results in `spill_dir`.
+    #[must_use]
+    pub fn built_in(name: &str, program: &Path, workspace: &Path, spill_dir: &Path) -> Self {
+        let mut spec = Self::new(name, program.to_string_lossy(), &["tool-server", name]);
+        spec.cwd = Some(workspace.to_owned());
+        spec.spill_dir = Some(spill_dir.to_owned());
+        spec
+    }
+
+    /// Names the paths outside of the workspace that one of our own servers may read.
+    #[must_use]
+    pub fn granting(mut self, paths: &[PathBuf]) -> Self {
+        // A path that is not UTF-8 cannot be named in a call, so it cannot be granted either.
+        let list: serde_json::Value = paths.iter().filter_map(|path| path.to_str()).collect();
+        self.env.insert(GRANTED_PATHS_VARIABLE.to_owned(), list.to_string());
+        self
     }
 }
 

@@ -26,9 +26,8 @@ impl Workspace {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("work")).unwrap();
-        let mut spec = ServerSpec::new("fs", PROGRAM, &["tool-server", "fs"]);
-        spec.cwd = Some(folder.path().join("work"));
-        spec.spill_dir = Some(folder.path().join("spill"));
+        let (work, spill) = (folder.path().join("work"), folder.path().join("spill"));
+        let spec = ServerSpec::built_in("fs", Path::new(PROGRAM), &work, &spill);
         Self { folder, spec }
     }
 
@@ -47,7 +46,7 @@ impl Workspace {
     }
 
     fn grant(&mut self, path: &Path) {
-        self.spec.env.insert("OLLMCP_GRANTED_PATHS".into(), json!([path]).to_string());
+        self.spec = self.spec.clone().granting(&[path.to_owned()]);
     }
 
     async fn start(&self) -> Fs {
@@ -135,7 +134,10 @@ async fn a_hundred_thousand_files_come_through_in_one_piece() {
     for folder in 0..100 {
         let folder = workspace.work().join(format!("batch-{folder:03}"));
         fs::create_dir(&folder).unwrap();
-        (0..1000).for_each(|at| drop(fs::File::create(folder.join(format!("document-{at:04}.pdf"))).unwrap()));
+        // Links of one file: making a hundred thousand files takes a minute on some machines.
+        let first = folder.join("document-0000.pdf");
+        fs::write(&first, "").unwrap();
+        (1..1000).for_each(|at| fs::hard_link(&first, folder.join(format!("document-{at:04}.pdf"))).unwrap());
     }
     let fs = workspace.start().await;
     let listed = fs.call("list", json!({ "root": ".", "pattern": "**/*.pdf" })).await.unwrap();
@@ -297,6 +299,51 @@ async fn a_link_is_not_written_through() {
     assert!(!workspace.outside().join("new").exists());
 }
 
+/// Somebody swaps a folder for a link to outside, again and again, while files are written into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_turns_into_a_link_never_lets_a_write_out() {
+    let workspace = Workspace::new();
+    let (outside, work) = (workspace.outside().join("outside"), workspace.work());
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir(work.join("goal")).unwrap();
+    symlink(&outside, work.join("link")).unwrap();
+    let fs = workspace.start().await;
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let (mut written, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                let (goal, link) = (work.join("goal"), work.join("link"));
+                let cwd = rustix::fs::CWD;
+                rustix::fs::renameat_with(cwd, &goal, cwd, &link, rustix::fs::RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for at in 0..500 {
+                    let path = format!("goal/f{at}");
+                    match fs.call("write", json!({ "path": path, "text": "x" })).await {
+                        Ok(_) => written += 1,
+                        Err(_) => refused += 1,
+                    }
+                }
+            });
+        });
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(written > 0 && refused > 0, "both were hit: written {written}, refused {refused}");
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn it_leaves_at_once_when_the_client_does() {
+    let workspace = Workspace::new();
+    let fs = workspace.start().await;
+    let began = std::time::Instant::now();
+    fs.0.close().await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn texts_are_read_in_pages_and_searched() {
     let workspace = Workspace::new();
@@ -324,7 +371,8 @@ async fn texts_are_read_in_pages_and_searched() {
 
 #[tokio::test]
 async fn classes_and_versions_of_its_tools_are_declared() {
-    let fs = Workspace::new().start().await;
+    let workspace = Workspace::new();
+    let fs = workspace.start().await;
     let tools = fs.0.tools().await.unwrap();
     for tool in tools.iter() {
         let is_read = ["list", "read", "search", "stat", "hash"].contains(&tool.name.as_str());

@@ -164,13 +164,13 @@ async fn a_server_that_cannot_start_says_why() {
     for (command, options, words) in [
         ("python3", &["--die-at-start"][..], &["exit code 3", "SETTINGS is not set"][..]),
         ("no-such-program-at-all", &[], &["no-such-program-at-all", "not found"]),
-        ("python3", &["--silent"], &["no answer within 700 ms", "I do not speak"]),
+        ("python3", &["--silent"], &["no answer within 3000 ms", "I do not speak"]),
         ("python3", &["--many-tools", "1500"], &["more than 1000 tools"]),
     ] {
         let mut spec = Fixture::new(options).spec;
         spec.command = command.into();
         if options == ["--silent"] {
-            spec.start_timeout_ms = 700;
+            spec.start_timeout_ms = 3_000;
         }
         let error = Connection::start(spec).await.unwrap_err();
         let ToolError::NotStarted { message, .. } = &error else { panic!("{error}") };
@@ -224,13 +224,13 @@ async fn a_dropped_call_is_cancelled_at_the_server() {
 #[tokio::test]
 async fn progress_restarts_the_idle_limit_but_not_the_limit_of_the_call() {
     let mut fixture = Fixture::new(&[]);
-    fixture.spec.idle_timeout_ms = Some(400);
+    fixture.spec.idle_timeout_ms = Some(800);
     let connection = fixture.start().await;
-    let slow = |progress: bool| call("slow", json!({ "seconds": 1.0, "progress": progress }));
+    let slow = |progress: bool| call("slow", json!({ "seconds": 1.6, "progress": progress }));
     let timed_out = |outcome: Result<_, ToolError>| matches!(outcome, Err(ToolError::Timeout { .. }));
     assert!(connection.call(&slow(true)).await.is_ok(), "progress keeps the call alive");
     assert!(timed_out(connection.call(&slow(false)).await), "silence does not");
-    assert!(timed_out(connection.call(&within(slow(true), 600)).await), "the whole call has a limit all the same");
+    assert!(timed_out(connection.call(&within(slow(true), 1_200)).await), "the whole call has a limit all the same");
 }
 
 #[tokio::test]
