@@ -763,7 +763,11 @@ pub fn tool_failure(error: &ToolError) -> Failure {
                 .as_ref()
                 .and_then(|reason| serde_json::from_value(Value::String(reason.clone())).ok())
                 .unwrap_or(FailureKind::ToolError);
-            Failure::new(kind, message.clone())
+            // Our own servers put what to try on a line of its own.
+            match message.split_once("\nhint: ") {
+                Some((what, hint)) => Failure::new(kind, what).hint(hint),
+                None => Failure::new(kind, message.clone()),
+            }
         }
     }
 }
