@@ -7,6 +7,9 @@ pub const STEP: &str = "step";
 /// Span of an attempt: the GenAI name, so that traces read alike with and without a model.
 pub const ATTEMPT: &str = "invoke_agent";
 
+/// Span of a tool call.
+pub const TOOL: &str = "execute_tool";
+
 /// Starts writing log lines to standard error when `filter` (the content of `RUST_LOG`) asks for any.
 pub fn start(filter: Option<&str>) {
     let Some(filter) = filter.filter(|filter| !filter.is_empty()) else { return };
@@ -40,5 +43,17 @@ pub fn attempt_span(step: &tracing::Span, role: &str, item: u32) -> tracing::Spa
         "gen_ai.operation.name" = "invoke_agent",
         "gen_ai.agent.name" = role,
         "ollmcp.item" = item
+    )
+}
+
+/// The span of a tool call, inside the attempt that makes it.
+#[must_use]
+pub fn tool_span(server: &str, tool: &str, call_key: &str) -> tracing::Span {
+    tracing::info_span!(
+        TOOL,
+        "gen_ai.operation.name" = "execute_tool",
+        "gen_ai.tool.name" = tool,
+        "ollmcp.server" = server,
+        "ollmcp.call_key" = call_key
     )
 }

@@ -179,11 +179,7 @@ async fn asks(State(shared): State<Arc<Shared>>) -> Answered<Vec<AskLine>> {
     Ok(Json(all.iter().flat_map(ask_lines).collect()))
 }
 
-async fn answer(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    Json(answer): Json<Answer>,
-) -> Answered<()> {
+async fn answer(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(answer): Json<Answer>) -> Answered<()> {
     let ask = Uuid::parse_str(&id).map(AskId).map_err(|_| not_found(format!("`{id}` is no question")))?;
     let all = all_runs(&shared).await?;
     let state = all.iter().find(|state| state.head.asks.contains_key(&ask));

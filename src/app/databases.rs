@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
+
 use crate::database::{self, Database, DatabaseError, Databases};
 
 /// Databases of this process. Relative files are relative to the project folder.
@@ -21,16 +23,6 @@ impl OpenDatabases {
     }
 }
 
-impl OpenDatabases {
-    /// Closes all: each database is one file afterwards.
-    pub async fn close_all(&self) {
-        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        for database in open.into_values() {
-            database.close().await;
-        }
-    }
-}
-
 impl Databases for OpenDatabases {
     fn open(&self, address: &str) -> Result<Arc<dyn Database>, DatabaseError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,5 +32,14 @@ impl Databases for OpenDatabases {
         let database = database::open(address, &self.base)?;
         open.insert(address.to_owned(), database.clone());
         Ok(database)
+    }
+
+    fn close_all(&self) -> BoxFuture<'_, ()> {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        Box::pin(async move {
+            for database in open.into_values() {
+                database.close().await;
+            }
+        })
     }
 }

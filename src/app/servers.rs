@@ -33,8 +33,7 @@ pub struct ToolServers {
 #[must_use]
 pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &Path) -> ToolServers {
     let environment = &standing.environment;
-    let declared =
-        parse_servers(&standing.settings.tool_document(), &|name| environment.get(name).cloned());
+    let declared = parse_servers(&standing.settings.tool_document(), &|name| environment.get(name).cloned());
     let (mut notes, mut faults) = (Vec::new(), Vec::new());
     for note in &declared.notes {
         let hint = note.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
@@ -61,7 +60,10 @@ pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &
 }
 
 fn own_server(standing: &Standing, name: &str, program: &Path, granted: &[PathBuf], spill: &Path) -> ServerSpec {
-    let spec = ServerSpec::built_in(name, program, standing.folder(), spill).granting(granted);
+    let mut spec = ServerSpec::built_in(name, program, standing.folder(), spill).granting(granted);
+    if let Some(file) = &standing.config_file {
+        spec.args.splice(0..0, ["--config".to_owned(), file.display().to_string()]);
+    }
     spec
 }
 

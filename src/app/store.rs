@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::Memory;
 use crate::domain::ids::{Digest, RunId};
 use crate::domain::run::RunState;
+use crate::engine::Memory;
 use crate::journal::blobs::Blobs;
 use crate::journal::segments::{Options, Segments};
 use crate::journal::{JournalError, Observer, Position};
@@ -54,15 +54,16 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Journal(JournalError::Lost { .. } | JournalError::Missing { .. } | JournalError::MissingSegment { .. }) => {
-                Some(
-                    "records that were acknowledged are gone: put the journal folder back from where it went; \
+            Self::Journal(
+                JournalError::Lost { .. } | JournalError::Missing { .. } | JournalError::MissingSegment { .. },
+            ) => Some(
+                "records that were acknowledged are gone: put the journal folder back from where it went; \
                      `ollmcp ls` and `ollmcp show` still answer from the state store, nothing runs"
-                        .to_owned(),
-                )
-            }
+                    .to_owned(),
+            ),
             Self::Journal(error) if error.is_damage() => Some(
-                "nothing was changed; put the file back from a copy. `ollmcp ls` and `ollmcp show` still answer".to_owned(),
+                "nothing was changed; put the file back from a copy. `ollmcp ls` and `ollmcp show` still answer"
+                    .to_owned(),
             ),
             _ => None,
         }

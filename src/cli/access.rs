@@ -74,7 +74,12 @@ impl Looking {
         }
     }
 
-    pub(super) fn item(&self, run: RunId, key: &str, blobs: &crate::journal::blobs::Blobs) -> Result<Vec<ItemStory>, CliError> {
+    pub(super) fn item(
+        &self,
+        run: RunId,
+        key: &str,
+        blobs: &crate::journal::blobs::Blobs,
+    ) -> Result<Vec<ItemStory>, CliError> {
         match &self.access {
             Access::Other(client) => {
                 let query: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();

@@ -11,7 +11,8 @@ use crate::report::{SHAPE_VERSION, text};
 pub(super) fn agents(context: &Context, args: &AgentsArgs) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
     if let Some(name) = &args.name {
-        let agent = standing.agents.get(name).map_err(|miss| CliError::usage(miss.to_string()).hint_opt(miss.hint()))?;
+        let agent =
+            standing.agents.get(name).map_err(|miss| CliError::usage(miss.to_string()).hint_opt(miss.hint()))?;
         if context.is_json {
             output::json(&shape(agent));
         } else {
@@ -59,7 +60,18 @@ fn shape(agent: &AgentSpec) -> serde_json::Value {
 }
 
 fn print(agent: &AgentSpec) {
-    output::out(&format!("{}  ({})\nfrom {}\n{}\n", agent.name, state(agent), origin(agent), text::clean(&agent.description)));
+    output::out(&format!(
+        "{}  ({})\nfrom {}\n{}\n",
+        agent.name,
+        state(agent),
+        origin(agent),
+        text::clean(&agent.description)
+    ));
     let grants = serde_json::to_value(&agent.grants).expect("grants are words");
-    output::out(&format!("role {} · grants {grants} · output version {}\n\n{}\n", agent.role, agent.output_version, agent.prompt.trim()));
+    output::out(&format!(
+        "role {} · grants {grants} · output version {}\n\n{}\n",
+        agent.role,
+        agent.output_version,
+        agent.prompt.trim()
+    ));
 }

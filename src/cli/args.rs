@@ -189,9 +189,9 @@ pub struct CallArgs {
     /// Arguments; JSON where the tool wants no text
     #[arg(value_name = "NAME=VALUE")]
     pub arguments: Vec<String>,
-    /// Limit of the call in seconds
-    #[arg(long, default_value_t = 600)]
-    pub timeout: u64,
+    /// Limit of the call in seconds; else `limits.tool_timeout_s`
+    #[arg(long)]
+    pub timeout: Option<u64>,
 }
 
 /// Words of `tools`.

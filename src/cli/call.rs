@@ -43,7 +43,11 @@ pub(super) fn call(context: &Context, args: &CallArgs) -> Result<Exit, CliError>
     Ok(Exit::Complete)
 }
 
-async fn one_call(standing: &Standing, servers: &crate::tool::pool::Servers, args: &CallArgs) -> Result<Value, CliError> {
+async fn one_call(
+    standing: &Standing,
+    servers: &crate::tool::pool::Servers,
+    args: &CallArgs,
+) -> Result<Value, CliError> {
     let Some((server, tool)) = servers.split(&args.tool) else {
         let hint = format!("there are: {}", servers.servers().join(", "));
         return Err(CliError::usage(format!("`{}` names no tool of a known server", args.tool)).hint(hint));
@@ -61,7 +65,7 @@ async fn one_call(standing: &Standing, servers: &crate::tool::pool::Servers, arg
         tool: tool.to_owned(),
         arguments: arguments(standing, spec, &args.arguments)?,
         call_key: crate::app::new_uuid().simple().to_string(),
-        timeout_ms: args.timeout.saturating_mul(1000),
+        timeout_ms: args.timeout.unwrap_or(standing.settings.limits.tool_timeout_s).saturating_mul(1000),
     };
     servers.call(&call).await.map(|result| result.value).map_err(|error| told(&error))
 }
@@ -70,9 +74,10 @@ fn told(error: &ToolError) -> CliError {
     let failure = tool_failure(error);
     let exit = match error {
         ToolError::UnknownServer { .. } | ToolError::UnknownTool { .. } | ToolError::BadArguments { .. } => Exit::Usage,
-        ToolError::NotStarted { .. } | ToolError::Died { .. } | ToolError::Timeout { .. } | ToolError::Reported { .. } => {
-            Exit::Failed
-        }
+        ToolError::NotStarted { .. }
+        | ToolError::Died { .. }
+        | ToolError::Timeout { .. }
+        | ToolError::Reported { .. } => Exit::Failed,
     };
     CliError { exit, ..CliError::failed(failure.message) }.hint_opt(failure.hint)
 }
@@ -86,7 +91,9 @@ fn arguments(standing: &Standing, spec: &ToolSpec, given: &[String]) -> Result<M
             .split_once('=')
             .ok_or_else(|| CliError::usage(format!("`{word}` has no `=`")).hint("write NAME=VALUE"))?;
         let schema = spec.input_schema.pointer(&format!("/properties/{name}/type"));
-        let wants_text = schema.is_none_or(|kind| kind == "string" || kind.as_array().is_some_and(|kinds| kinds.contains(&"string".into())));
+        let wants_text = schema.is_none_or(|kind| {
+            kind == "string" || kind.as_array().is_some_and(|kinds| kinds.contains(&"string".into()))
+        });
         let value = if paths.iter().any(|path| path == name) {
             Value::String(standing.cwd.join(value).display().to_string())
         } else if wants_text {

@@ -43,11 +43,8 @@ pub(super) struct OwnStore {
 impl Context {
     /// Where the person stands; `make` makes a project where there is none.
     pub(super) fn standing(&self, make: bool) -> Result<Standing, CliError> {
-        let flags = Flags {
-            config: self.config.clone(),
-            trust_project_config: self.trust_project_config,
-            values: Vec::new(),
-        };
+        let flags =
+            Flags { config: self.config.clone(), trust_project_config: self.trust_project_config, values: Vec::new() };
         let standing = Standing::find(self.environment.clone(), &flags, make)?;
         for text in &standing.notes {
             output::note(text);
@@ -129,8 +126,9 @@ pub(super) fn socket(state: &Path) -> PathBuf {
 /// Another process is at work here.
 pub(super) fn held(error: &LockError) -> CliError {
     match error {
-        LockError::Held { .. } => CliError::usage(error.to_string())
-            .hint("`ollmcp ls`, `show`, `inbox`, `answer` and `cancel` work beside it; wait for its end, or cancel its run"),
+        LockError::Held { .. } => CliError::usage(error.to_string()).hint(
+            "`ollmcp ls`, `show`, `inbox`, `answer` and `cancel` work beside it; wait for its end, or cancel its run",
+        ),
         LockError::File { source, .. } => CliError::failed(format!("{error}: {source}")),
     }
 }

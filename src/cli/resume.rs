@@ -1,10 +1,10 @@
 //! `resume`: goes on with a run that has not ended.
 
+use super::access::find_run;
 use super::args::RunName;
 use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
-use super::access::find_run;
 use super::{output, watch};
 use crate::domain::plan::InputKind;
 use crate::engine::supervisor::Beginning;

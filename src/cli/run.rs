@@ -8,7 +8,7 @@ use super::args::RunArgs;
 use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
-use super::model_of_plan::{FoundAndRead, find_and_read};
+use super::plan_source::{FoundAndRead, find_and_read};
 use super::{output, watch};
 use crate::app::place::Standing;
 use crate::domain::event::Origin;
@@ -44,7 +44,11 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
     for (name, value) in &inputs {
         output::err(&format!("  {name} = {}\n", crate::report::text::bounded(&value.to_string(), 200)));
     }
-    output::err(&format!("  state in {}; stopped or killed, it goes on with: ollmcp resume {}\n", project.state.display(), run.short()));
+    output::err(&format!(
+        "  state in {}; stopped or killed, it goes on with: ollmcp resume {}\n",
+        project.state.display(),
+        run.short()
+    ));
     let beginning = Beginning::New(Box::new(accept(run, &plan, inputs, origin)));
     watch::watch(context, &standing, own, run, beginning, &granted)
 }
@@ -69,9 +73,9 @@ fn inputs_of(
 ) -> Result<(Map<String, Value>, Vec<PathBuf>), CliError> {
     let mut pairs = Vec::new();
     for word in given {
-        let (name, value) = word.split_once('=').ok_or_else(|| {
-            CliError::usage(format!("`-i {word}` has no `=`")).hint("write `-i NAME=VALUE`")
-        })?;
+        let (name, value) = word
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("`-i {word}` has no `=`")).hint("write `-i NAME=VALUE`"))?;
         pairs.push((name.to_owned(), typed(standing, plan, name, value)));
     }
     let inputs = resolve_inputs(plan.raw(), &pairs).map_err(|faults| {
@@ -98,7 +102,9 @@ fn typed(standing: &Standing, plan: &crate::domain::plan::Plan, name: &str, valu
     match kind {
         Some(InputKind::Path) => in_project(standing, value),
         Some(InputKind::String) => match value.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() && !path.starts_with('/') => format!("sqlite:{}", in_project(standing, path)),
+            Some(path) if !path.is_empty() && !path.starts_with('/') => {
+                format!("sqlite:{}", in_project(standing, path))
+            }
             _ => value.to_owned(),
         },
         _ => value.to_owned(),

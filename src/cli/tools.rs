@@ -23,7 +23,8 @@ pub(super) fn tools(context: &Context, args: &ToolsArgs) -> Result<Exit, CliErro
     let servers = gathered.servers;
     let runtime = runtime()?;
     let found = runtime.block_on(async {
-        let names = servers.servers().into_iter().filter(|name| args.server.as_ref().is_none_or(|wanted| wanted == name));
+        let names =
+            servers.servers().into_iter().filter(|name| args.server.as_ref().is_none_or(|wanted| wanted == name));
         // Started in parallel: one dead server keeps nobody waiting.
         let asked = names.map(|name| {
             let servers = servers.clone();

@@ -16,9 +16,9 @@ use crate::app::running;
 use crate::domain::event::Stamped;
 use crate::domain::ids::RunId;
 use crate::domain::run::RunState;
+use crate::engine::EventReader;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
-use crate::engine::EventReader;
 use crate::report::end::{self, EndReport};
 use crate::report::progress::Progress;
 use crate::report::{detail, line, text};
@@ -74,14 +74,15 @@ pub(super) fn watch(
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
     let door = RegistryDoor::default();
-    let control = ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());
+    let control =
+        ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());
+    let databases = ports.databases.clone();
     let exit = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let engine = running::start(ports, own.store.journal.clone(), door, Some(Arc::new(control.clone()))).await;
         let engine = engine.map_err(|error| CliError::failed(error.to_string()))?;
         control.set_tree(engine.tree_asker());
-        let mut left =
-            engine.start_run(run, beginning, true).map_err(|error| CliError::failed(error.to_string()))?;
+        let mut left = engine.start_run(run, beginning, true).map_err(|error| CliError::failed(error.to_string()))?;
         let exit = loop {
             tokio::select! {
                 exit = &mut left => break exit.unwrap_or_else(|_| RunExit::Fault("the run registry died".to_owned())),
@@ -104,6 +105,7 @@ pub(super) fn watch(
         };
         progress.finish();
         engine.shut_down().await;
+        databases.close_all().await;
         // The journal was flushed with every append; this only says whether its last write failed.
         if let Err(error) = own.store.journal.close().await {
             output::err(&format!("error: {error}\n"));

@@ -159,12 +159,17 @@ pub const KEYS: &[Key] = &[
     key("disabledTools", TextList, "[]", "Tools (`server.tool`) that are not offered."),
     key("enabledTools", BoolMap, "{}", "`{\"server.tool\": false}` takes a tool away; `disabledTools` goes over it."),
     // Limits.
-    key("limits.attempts_max", Integer(1, 512), "8", "Attempts that run at once, over all steps of all runs.")
+    key("limits.attempts_max", Integer(1, 512), "64", "Attempts that run at once, over all steps of all runs.")
         .variable("OLLMCP_ATTEMPTS_MAX"),
     key("limits.tool_start_timeout_s", Integer(1, 3600), "20", "Wait for a tool server to start and answer.")
         .variable("OLLMCP_TOOL_START_TIMEOUT_S"),
-    key("limits.tool_timeout_s", Integer(1, DAYS_S), "300", "One tool call, where the step names no `timeout`.")
-        .variable("OLLMCP_TOOL_TIMEOUT_S"),
+    key(
+        "limits.tool_timeout_s",
+        Integer(1, DAYS_S),
+        "300",
+        "One call by `ollmcp call`; in a plan the step's `timeout` counts.",
+    )
+    .variable("OLLMCP_TOOL_TIMEOUT_S"),
     key(
         "limits.pdf_workers_max",
         Integer(1, 256),
@@ -177,9 +182,10 @@ pub const KEYS: &[Key] = &[
         "limits.park_wait_s",
         Integer(0, DAYS_S),
         "7200",
-        "How long a run in the foreground waits for what time alone frees.",
+        "How long a run in the foreground waits for what time alone frees; nothing does in this version.",
     )
-    .variable("OLLMCP_PARK_WAIT_S"),
+    .variable("OLLMCP_PARK_WAIT_S")
+    .kept(),
     // Models.
     key("ollama.url", Url, "\"http://127.0.0.1:11434\"", "Address of Ollama.")
         .variable("OLLAMA_HOST")

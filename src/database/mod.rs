@@ -235,4 +235,9 @@ pub trait Databases: Send + Sync + std::fmt::Debug + 'static {
     /// # Errors
     /// [`DatabaseError::Address`] for an address that this version does not know.
     fn open(&self, address: &str) -> Result<std::sync::Arc<dyn Database>, DatabaseError>;
+
+    /// Closes all: each database is one file afterwards.
+    fn close_all(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
 }

@@ -37,10 +37,12 @@ impl Jobs {
         let scope = self.scope(run, task.step);
         let source = self.source(run, task.step);
         let upstream = match run.steps[task.step as usize].phase.items() {
-            Some(Items::Flow { from }) => run.tasks.get(&TaskId::new(*from, task.item)).and_then(|task| match &task.phase {
-                TaskPhase::Done { output, .. } => Some((task.key.clone(), output.clone())),
-                _ => None,
-            }),
+            Some(Items::Flow { from }) => {
+                run.tasks.get(&TaskId::new(*from, task.item)).and_then(|task| match &task.phase {
+                    TaskPhase::Done { output, .. } => Some((task.key.clone(), output.clone())),
+                    _ => None,
+                })
+            }
             _ => None,
         };
         Job { source, upstream, ..job(run, task.step, task.item, scope) }

@@ -183,12 +183,7 @@ impl Scope {
     /// Inputs and the ended steps that a step refers to.
     #[must_use]
     pub fn new(blobs: Arc<Blobs>, inputs: &Map<String, Value>, steps: BTreeMap<String, Arc<StepView>>) -> Self {
-        Self {
-            blobs,
-            inputs: Arc::new(Value::Object(inputs.clone())),
-            steps: Arc::new(steps),
-            roots: BTreeMap::new(),
-        }
+        Self { blobs, inputs: Arc::new(Value::Object(inputs.clone())), steps: Arc::new(steps), roots: BTreeMap::new() }
     }
 
     /// The same with one more name.

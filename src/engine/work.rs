@@ -142,11 +142,7 @@ impl Job {
                 (own, key)
             }
         };
-        let scope = self
-            .scope
-            .clone()
-            .with("item", Arc::new(item))
-            .with("index", Arc::new(Value::from(self.item)));
+        let scope = self.scope.clone().with("item", Arc::new(item)).with("index", Arc::new(Value::from(self.item)));
         let key = match &self.definition().key {
             None => default_key,
             Some(template) => key_text(&expr::render(&Value::String(template.clone()), &scope)?),
@@ -248,11 +244,8 @@ fn distinct_keys(job: &Job, items: &[Value]) -> Result<(), Failure> {
         let key = match &template {
             None => default_key(item),
             Some(template) => {
-                let scope = job
-                    .scope
-                    .clone()
-                    .with("item", Arc::new(item.clone()))
-                    .with("index", Arc::new(Value::from(at)));
+                let scope =
+                    job.scope.clone().with("item", Arc::new(item.clone())).with("index", Arc::new(Value::from(at)));
                 key_text(&expr::render(template, &scope).map_err(|error| expression_failure(&error))?)
             }
         };
@@ -290,13 +283,9 @@ async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &str) -> Resu
     let step = job.definition();
     let failed = |error: ExprError| expression_failure(&error);
     match &step.kind {
-        StepKind::Value { .. } => Ok(Ready {
-            key: key.to_owned(),
-            identity: None,
-            repeat: RepeatClass::Read,
-            act: Act::Evaluate,
-            scope,
-        }),
+        StepKind::Value { .. } => {
+            Ok(Ready { key: key.to_owned(), identity: None, repeat: RepeatClass::Read, act: Act::Evaluate, scope })
+        }
         StepKind::Tool { name, with } => {
             let with = render_object(with, &scope).map_err(failed)?;
             let (server, spec) = find_tool(ports, name).await?;
@@ -334,9 +323,10 @@ async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &str) -> Resu
         }
         StepKind::Agent { name, with, .. } => {
             let with = render_object(with, &scope).map_err(failed)?;
-            let card = ports.agents.get(name).ok_or_else(|| {
-                Failure::new(FailureKind::BadInput, format!("no agent is called `{name}`"))
-            })?;
+            let card = ports
+                .agents
+                .get(name)
+                .ok_or_else(|| Failure::new(FailureKind::BadInput, format!("no agent is called `{name}`")))?;
             let rendered = Value::Object(with);
             let identity = identity(&Ingredients {
                 kind: "agent",
@@ -551,7 +541,8 @@ fn write_job(
 /// # Errors
 /// What is wrong with `rows`, in words.
 pub fn source_tables(with: &Map<String, Value>) -> Result<Vec<database::SourceTable>, String> {
-    let rows = with.get("rows").ok_or_else(|| "DATABASE_WRITER needs `rows`: tables, or a list of records".to_owned())?;
+    let rows =
+        with.get("rows").ok_or_else(|| "DATABASE_WRITER needs `rows`: tables, or a list of records".to_owned())?;
     match with.get("headers") {
         None => database::tables_from_rows(rows),
         Some(Value::Array(headers)) => {
@@ -609,7 +600,7 @@ pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Done {
             };
             expr::render(template, &ready.scope).map_err(|error| AttemptEnd::Failed(expression_failure(&error)))
         }
-        Act::Call(call) => match ports.tools.call(call).await {
+        Act::Call(call) => match call_tool(ports, call).await {
             Ok(result) => Ok(result.value),
             Err(error) => Err(after_tool_error(call, &error)),
         },
@@ -619,6 +610,16 @@ pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Done {
         Err(end) => Done { end, verdict: None },
         Ok(output) => accept_output(ports, job, ready, output).await,
     }
+}
+
+async fn call_tool(ports: &Ports, call: &ToolCall) -> Result<crate::tool::ToolResult, ToolError> {
+    use tracing::Instrument as _;
+    let span = crate::telemetry::tool_span(&call.server, &call.tool, &call.call_key);
+    let result = ports.tools.call(call).instrument(span.clone()).await;
+    if let Err(error) = &result {
+        tracing::info!(parent: &span, %error, "the call gave no result");
+    }
+    result
 }
 
 async fn write(ports: &Ports, address: &str, job: &WriteJob, source_tables: usize) -> Result<Value, AttemptEnd> {
@@ -698,12 +699,7 @@ pub async fn judge(ports: &Ports, job: &Job, output: &Payload) -> Verdict {
 
 /// Evaluates `all_done_when`.
 pub async fn judge_step(ports: &Ports, job: &Job) -> Verdict {
-    evidence::check(
-        &job.definition().all_done_when,
-        &job.scope,
-        &facts(ports, &[], None),
-    )
-    .await
+    evidence::check(&job.definition().all_done_when, &job.scope, &facts(ports, &[], None)).await
 }
 
 /// What the database must hold for a done task of DATABASE_WRITER, worked out again from the stored outputs.

@@ -71,7 +71,8 @@ async fn one(check: &Check, scope: &(dyn Lookup + Sync), facts: &Facts<'_>) -> R
         }
         Check::Called { tool } => {
             let holds = facts.called.contains(tool);
-            let line = if holds { format!("{tool} was called and succeeded") } else { format!("{tool} was not called") };
+            let line =
+                if holds { format!("{tool} was called and succeeded") } else { format!("{tool} was not called") };
             Ok(Seen { holds, line })
         }
     }
@@ -136,11 +137,8 @@ async fn sql(facts: &Facts<'_>, database: &str, query: &str, wanted: &Value) -> 
         Ok(rows) => {
             let found = rows.first().and_then(|row| row.values().next().cloned()).unwrap_or(Value::Null);
             let holds = same_value(&found, wanted);
-            let line = if holds {
-                format!("`{query}` = {found}")
-            } else {
-                format!("`{query}` gives {found}, not {wanted}")
-            };
+            let line =
+                if holds { format!("`{query}` = {found}") } else { format!("`{query}` gives {found}, not {wanted}") };
             Seen { holds, line }
         }
         Err(error) => Seen { holds: false, line: format!("`{query}`: {error}") },

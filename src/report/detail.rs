@@ -1,4 +1,4 @@
-//! One run in full: what `show` shows, for people and as JSON.
+//! One run in full: its steps, items and questions. What `show` prints.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

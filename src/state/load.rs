@@ -78,7 +78,10 @@ impl Reader {
     pub fn run(&self, run: RunId) -> Result<Option<RunState>, StateError> {
         let Some(head) = parts::get::<Head>(&self.db, &keys::head(run))? else { return Ok(None) };
         let Some(plan) = self.plan(run)? else {
-            return Err(StateError::Damaged { key: keys::hex(&keys::plan(run)), what: "the plan is missing".to_owned() });
+            return Err(StateError::Damaged {
+                key: keys::hex(&keys::plan(run)),
+                what: "the plan is missing".to_owned(),
+            });
         };
         let mut steps = Vec::with_capacity(plan.steps().len());
         for step in 0..plan.steps().len() as StepIndex {
@@ -148,8 +151,11 @@ impl Folder {
         let mut batch = sled::Batch::default();
         let mut by_run: BTreeMap<RunId, Vec<(u64, Link, Stamped)>> = BTreeMap::new();
         for record in &frame.records {
-            let event = decode(&record.payload)
-                .map_err(|source| StateError::Decode { run: record.run, seq: record.seq, source })?;
+            let event = decode(&record.payload).map_err(|source| StateError::Decode {
+                run: record.run,
+                seq: record.seq,
+                source,
+            })?;
             by_run.entry(record.run).or_default().push((record.seq, record.link, event));
         }
         for (run, events) in by_run {
@@ -164,12 +170,7 @@ impl Folder {
         Ok(())
     }
 
-    fn fold(
-        &mut self,
-        batch: &mut sled::Batch,
-        run: RunId,
-        events: &[(u64, Link, Stamped)],
-    ) -> Result<(), StateError> {
+    fn fold(&mut self, batch: &mut sled::Batch, run: RunId, events: &[(u64, Link, Stamped)]) -> Result<(), StateError> {
         let mut state = match self.live.remove(&run) {
             Some(state) => Some(state),
             None => self.reader.run(run)?,

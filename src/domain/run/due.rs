@@ -45,6 +45,18 @@ pub enum Due {
     },
 }
 
+impl Due {
+    /// The step that the work belongs to; `None` for what concerns the run.
+    #[must_use]
+    pub const fn step(&self) -> Option<StepIndex> {
+        match self {
+            Self::Consequence(_) => None,
+            Self::Open { step } | Self::JudgeStep { step } => Some(*step),
+            Self::Start { task } | Self::StartAt { task, .. } | Self::Judge { task, .. } => Some(task.step),
+        }
+    }
+}
+
 /// What is due, bounded by the steps' `max_parallel`.
 #[must_use]
 pub fn due(state: &RunState) -> Vec<Due> {
