@@ -129,12 +129,9 @@ async fn settled<T: Send + 'static>(
     tokio::task::spawn_blocking(read).await.map_err(internal)?.map_err(internal)
 }
 
-async fn all_runs(shared: &Arc<Shared>) -> Result<Vec<RunState>, Failed> {
-    settled(shared, |shared| {
-        let reader = shared.state.reader();
-        reader.heads()?.iter().filter_map(|head| reader.run(head.run).transpose()).collect()
-    })
-    .await
+/// Runs that wait for a person.
+async fn asking(shared: &Arc<Shared>) -> Result<Vec<RunState>, Failed> {
+    settled(shared, |shared| shared.state.reader().asking()).await
 }
 
 fn run_id(text: &str) -> Result<RunId, Failed> {
@@ -149,8 +146,8 @@ async fn one_run(shared: &Arc<Shared>, id: &str) -> Result<RunState, Failed> {
 
 async fn runs(State(shared): State<Arc<Shared>>) -> Answered<Vec<RunLine>> {
     let live = shared.door.runs().await;
-    let all = all_runs(&shared).await?;
-    Ok(Json(all.iter().map(|state| RunLine::new(state, live.contains(&state.head.run))).collect()))
+    let all = settled(&shared, |shared| shared.state.reader().outlines()).await?;
+    Ok(Json(all.iter().map(|(head, steps)| RunLine::new(head, steps, live.contains(&head.run))).collect()))
 }
 
 async fn run(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answered<RunDetail> {
@@ -175,13 +172,13 @@ async fn item(
 }
 
 async fn asks(State(shared): State<Arc<Shared>>) -> Answered<Vec<AskLine>> {
-    let all = all_runs(&shared).await?;
+    let all = asking(&shared).await?;
     Ok(Json(all.iter().flat_map(ask_lines).collect()))
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(answer): Json<Answer>) -> Answered<()> {
     let ask = Uuid::parse_str(&id).map(AskId).map_err(|_| not_found(format!("`{id}` is no question")))?;
-    let all = all_runs(&shared).await?;
+    let all = asking(&shared).await?;
     let state = all.iter().find(|state| state.head.asks.contains_key(&ask));
     let run = state.ok_or_else(|| not_found(format!("no open question {id}")))?.head.run;
     let blobs = shared.blobs.clone();

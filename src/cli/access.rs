@@ -48,8 +48,7 @@ impl Looking {
         match (&self.access, self.reader()) {
             (Access::Other(client), _) => Ok(self.runtime.block_on(client.get("/v1/runs"))?),
             (_, Some(reader)) => {
-                let states = states(reader)?;
-                Ok(states.iter().map(|state| RunLine::new(state, false)).collect())
+                Ok(reader.outlines()?.iter().map(|(head, steps)| RunLine::new(head, steps, false)).collect())
             }
             (_, None) => Ok(Vec::new()),
         }
@@ -92,7 +91,7 @@ impl Looking {
     pub(super) fn asks(&self) -> Result<Vec<AskLine>, CliError> {
         match (&self.access, self.reader()) {
             (Access::Other(client), _) => Ok(self.runtime.block_on(client.get("/v1/asks"))?),
-            (_, Some(reader)) => Ok(states(reader)?.iter().flat_map(ask_lines).collect()),
+            (_, Some(reader)) => Ok(reader.asking()?.iter().flat_map(ask_lines).collect()),
             (_, None) => Ok(Vec::new()),
         }
     }
@@ -106,14 +105,6 @@ impl Looking {
     pub(super) const fn runtime(&self) -> &tokio::runtime::Runtime {
         &self.runtime
     }
-}
-
-fn states(reader: &Reader) -> Result<Vec<RunState>, CliError> {
-    let mut states = Vec::new();
-    for head in reader.heads()? {
-        states.extend(reader.run(head.run)?);
-    }
-    Ok(states)
 }
 
 /// The run that a person names: `last`, a name, a full id or a unique beginning of one.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::CliError;
 use super::output;
@@ -11,6 +12,12 @@ use crate::app::store::{self, Store};
 use crate::config::Flags;
 use crate::config::project::Project;
 use crate::os::lock::{LockError, Owner, StateLock};
+
+/// What a process that only looks or answers notes in the lock.
+const LOOK: &str = "look";
+/// How long a command waits for another that only looks, or for a socket that is on its way.
+const HELD_WAIT: Duration = Duration::from_secs(10);
+const HELD_POLL: Duration = Duration::from_millis(50);
 
 /// The command line's common part.
 #[derive(Debug)]
@@ -72,7 +79,17 @@ impl Context {
 
     /// The store for work.
     pub(super) fn own_store(&self, project: &Project, verb: &str) -> Result<OwnStore, CliError> {
-        let lock = self.lock(project, verb).map_err(|error| held(&error))?;
+        let deadline = Instant::now() + HELD_WAIT;
+        let lock = loop {
+            match self.lock(project, verb) {
+                Ok(lock) => break lock,
+                // Someone who only looks is gone in a moment.
+                Err(LockError::Held { owner: Some(owner), .. }) if owner.verb == LOOK && Instant::now() < deadline => {
+                    std::thread::sleep(HELD_POLL);
+                }
+                Err(error) => return Err(held(&error)),
+            }
+        };
         let store = open_noted(&project.state)?;
         Ok(OwnStore { store, _lock: lock })
     }
@@ -80,16 +97,30 @@ impl Context {
     /// The store for reading and answering: here, or over the socket of the process that owns it.
     pub(super) fn access(&self, standing: &Standing) -> Result<Access, CliError> {
         let project = project_of(standing)?;
-        match self.lock(project, "look") {
-            Ok(lock) => match store::open(&project.state) {
-                Ok(store) => {
-                    store.notes.iter().for_each(|text| output::note(text));
-                    Ok(Access::Own(Box::new(OwnStore { store, _lock: lock })))
+        let socket = socket(&project.state);
+        let deadline = Instant::now() + HELD_WAIT;
+        loop {
+            let error = match self.lock(project, LOOK) {
+                Ok(lock) => {
+                    return match store::open(&project.state) {
+                        Ok(store) => {
+                            store.notes.iter().for_each(|text| output::note(text));
+                            Ok(Access::Own(Box::new(OwnStore { store, _lock: lock })))
+                        }
+                        Err(error) => self.state_only(&project.state, error),
+                    };
                 }
-                Err(error) => self.state_only(&project.state, error),
-            },
-            Err(LockError::Held { .. }) => Ok(Access::Other(Client::new(socket(&project.state)))),
-            Err(error) => Err(held(&error)),
+                Err(error @ LockError::Held { .. }) => error,
+                Err(error) => return Err(held(&error)),
+            };
+            // An owner that only looks, is starting or is about to leave has no socket: wait a moment for either.
+            if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+                return Ok(Access::Other(Client::new(socket)));
+            }
+            if Instant::now() > deadline {
+                return Err(held(&error));
+            }
+            std::thread::sleep(HELD_POLL);
         }
     }
 

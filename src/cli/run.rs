@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
     let (inputs, granted) = inputs_of(&standing, &plan, &args.input)?;
     let own = context.own_store(project, "run")?;
     let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
-    let unfinished = heads.iter().rev().find(|head| is_same(head, &plan, &inputs, &own.store.state));
+    let unfinished = heads.iter().rev().find(|head| is_same(head, &plan, &inputs));
     if let Some(head) = unfinished.filter(|_| !args.new) {
         let run = head.run;
         if !watch::asks_yes(&format!("run {} of the same plan and inputs has not ended. Go on with it?", run.short())) {
@@ -54,15 +54,8 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
 }
 
 /// An unfinished run of the same plan and inputs.
-fn is_same(
-    head: &Head,
-    plan: &crate::domain::plan::Plan,
-    inputs: &Map<String, Value>,
-    state: &crate::state::StateHandle,
-) -> bool {
-    head.end.is_none()
-        && &head.inputs == inputs
-        && state.reader().plan(head.run).ok().flatten().is_some_and(|other| other.name() == plan.name())
+fn is_same(head: &Head, plan: &crate::domain::plan::Plan, inputs: &Map<String, Value>) -> bool {
+    head.end.is_none() && &head.inputs == inputs && head.plan == plan.name()
 }
 
 /// The run's inputs, with paths made to hold in the project folder, and the paths outside it that the person named.

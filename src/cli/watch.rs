@@ -159,7 +159,7 @@ fn run_before(reader: &crate::state::Reader, state: &RunState) -> Option<RunStat
         head.run < state.head.run
             && head.end.is_some()
             && paths.iter().all(|path| head.inputs.get(*path) == state.head.inputs.get(*path))
-            && reader.plan(head.run).ok().flatten().is_some_and(|plan| plan.name() == state.plan.name())
+            && head.plan == state.head.plan
     })?;
     reader.run(earlier.run).ok().flatten()
 }

@@ -123,7 +123,7 @@ impl RunDetail {
         let untold = all.len().saturating_sub(LISTED_MAX);
         Self {
             v: SHAPE_VERSION,
-            line: RunLine::new(state, is_live),
+            line: RunLine::new(&state.head, &state.steps, is_live),
             plan_source: state.head.origin.plan_source.clone(),
             inputs: state.head.inputs.clone(),
             steps: (0..state.steps.len()).map(|step| step_line(state, step as StepIndex)).collect(),

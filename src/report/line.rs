@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::event::RunEnd;
-use crate::domain::run::{Head, RunState};
+use crate::domain::run::{Counts, Head, StepState};
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,19 +29,17 @@ pub struct RunLine {
 impl RunLine {
     /// The line of a run; `is_live`: a process is at work on it.
     #[must_use]
-    pub fn new(state: &RunState, is_live: bool) -> Self {
-        let sum = |count: fn(&crate::domain::run::Counts) -> u32| {
-            state.steps.iter().map(|step| u64::from(count(&step.counts))).sum()
-        };
+    pub fn new(head: &Head, steps: &[StepState], is_live: bool) -> Self {
+        let sum = |count: fn(&Counts) -> u32| steps.iter().map(|step| u64::from(count(&step.counts))).sum();
         Self {
-            run: state.head.run.to_string(),
-            plan: state.plan.name().to_owned(),
-            state: state_word(&state.head, is_live).to_owned(),
-            started_ms: state.head.started_ms,
-            last_ms: state.head.last_ms,
+            run: head.run.to_string(),
+            plan: head.plan.clone(),
+            state: state_word(head, is_live).to_owned(),
+            started_ms: head.started_ms,
+            last_ms: head.last_ms,
             done: sum(|counts| counts.done),
             not_done: sum(|counts| counts.failed + counts.quarantined),
-            asks: state.head.asks.len(),
+            asks: head.asks.len(),
         }
     }
 }

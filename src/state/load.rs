@@ -45,6 +45,23 @@ impl Reader {
         Ok(heads)
     }
 
+    /// Heads and steps of all runs, oldest first: what a list of runs needs.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn outlines(&self) -> Result<Vec<(Head, Vec<StepState>)>, StateError> {
+        self.heads()?.into_iter().map(|head| self.steps(head.run).map(|steps| (head, steps))).collect()
+    }
+
+    /// Runs that wait for a person, oldest first.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn asking(&self) -> Result<Vec<RunState>, StateError> {
+        let asking = self.heads()?.into_iter().filter(|head| !head.asks.is_empty());
+        asking.filter_map(|head| self.run(head.run).transpose()).collect()
+    }
+
     /// Chain heads of all runs that have not ended.
     ///
     /// # Errors
@@ -69,6 +86,21 @@ impl Reader {
         let plan = Plan::try_from(raw)
             .map_err(|faults| StateError::Damaged { key: keys::hex(&key), what: format!("{faults:?}") })?;
         Ok(Some(Arc::new(plan)))
+    }
+
+    /// The steps of one run, without its tasks: what a list of runs needs.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn steps(&self, run: RunId) -> Result<Vec<StepState>, StateError> {
+        let mut steps = Vec::new();
+        for entry in self.db.scan_prefix(keys::steps(run)) {
+            let (key, first) = entry?;
+            if let Some(own) = parts::first_part_key(&key) {
+                steps.push(parts::decode(&self.db, own, &first)?);
+            }
+        }
+        Ok(steps)
     }
 
     /// The whole state of one run.

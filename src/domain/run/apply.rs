@@ -40,6 +40,7 @@ pub fn fold(state: Option<RunState>, stamped: &Stamped) -> Result<RunState, Corr
             let plan = Plan::try_from((**plan).clone()).map_err(Corrupt::Plan)?;
             let head = Head {
                 run: *run,
+                plan: plan.name().to_owned(),
                 origin: origin.clone(),
                 inputs: inputs.clone(),
                 started_ms: stamped.at_ms,

@@ -50,6 +50,8 @@ pub const COMPLAINTS_MAX: usize = 5;
 pub struct Head {
     /// The run.
     pub run: RunId,
+    /// Name of its plan.
+    pub plan: String,
     /// Where it comes from.
     pub origin: Origin,
     /// Values of all inputs.
