@@ -263,7 +263,8 @@ pub enum Event {
     TaskRetryAt {
         /// The task.
         task: TaskId,
-        /// Not before this time.
+        /// Not before this time. Written under another name than the time of the event, which stands beside it.
+        #[serde(rename = "not_before_ms")]
         at_ms: u64,
     },
     /// Task: judging → done.

@@ -3,6 +3,7 @@
 
 mod agents;
 mod config;
+mod core;
 mod database;
 mod fs_server;
 mod journal;
