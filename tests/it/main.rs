@@ -5,6 +5,7 @@ mod agents;
 mod config;
 mod database;
 mod fs_server;
+mod job;
 mod journal;
 mod lock;
 mod pdf;
