@@ -263,9 +263,8 @@ pub enum Event {
     TaskRetryAt {
         /// The task.
         task: TaskId,
-        /// Not before this time. Written under another name than the time of the event, which stands beside it.
-        #[serde(rename = "not_before_ms")]
-        at_ms: u64,
+        /// Not before this time. No event has a field `at_ms` or `v`: they are [`Stamped`]'s, on the same level.
+        retry_at_ms: u64,
     },
     /// Task: judging → done.
     TaskDone {
@@ -417,5 +416,17 @@ pub fn decode(bytes: &[u8]) -> Result<Stamped, DecodeError> {
                 _ => Err(DecodeError::Malformed(error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_survives_the_journal() {
+        let event = Event::TaskRetryAt { task: TaskId::new(1, 2), retry_at_ms: 99 };
+        let stamped = Stamped::new(7, event);
+        assert_eq!(decode(&encode(&stamped)).expect("what was encoded is an event"), stamped);
     }
 }

@@ -327,17 +327,17 @@ async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &str) -> Resu
                 .agents
                 .get(name)
                 .ok_or_else(|| Failure::new(FailureKind::BadInput, format!("no agent is called `{name}`")))?;
-            let rendered = Value::Object(with);
+            // Rows belong to their item: two items with equal rows (none, say) are two writes, not one.
+            let of_identity = json!({ "with": with, "item": key });
             let identity = identity(&Ingredients {
                 kind: "agent",
                 name,
                 output_version: &card.output_version,
                 text: &card.text,
-                with: &rendered,
+                with: &of_identity,
                 output_schema: step.output_schema.as_ref(),
                 files: &[],
             });
-            let Value::Object(with) = rendered else { unreachable!("it was made as an object above") };
             let write = write_job(ports, job, &scope, key, identity, &with)?;
             Ok(Ready {
                 key: key.to_owned(),
@@ -572,7 +572,8 @@ async fn reusable(ports: &Ports, job: &Job, ready: &Ready) -> Option<Prepared> {
         return None;
     }
     let identity = ready.identity?;
-    let found = ports.memory.reusable(&identity)?;
+    // Two equal items of one run are two tasks: which of them ran first must not decide whether the other runs.
+    let found = ports.memory.reusable(&identity).filter(|found| found.run != job.run)?;
     if let Act::Write { address, .. } = &ready.act {
         // The ledger in the target decides, not our memory of it.
         let database = ports.databases.open(address).ok()?;

@@ -6,7 +6,7 @@ lines of several processes never mix):
 
     {"tool": "add_row", "key": "<_meta ollmcp/callKey>", "arguments": {...}, "pid": 123}
 
-Cancel notices go to the same name with ".cancelled" at its end. Tools, with their annotations:
+Cancel notices go to the same name with ".cancelled" at its end, begin and end of each `slow` to one with ".spans". Tools, with their annotations:
 
     echo {…}              read         gives the arguments back
     environment           read         gives its own environment
@@ -118,6 +118,7 @@ def run(name, arguments, meta):
     if name == "environment":
         return structured(dict(os.environ))
     if name == "slow":
+        log(".spans", {"begin": os.getpid()})
         end = time.monotonic() + arguments["seconds"]
         step = 0
         while time.monotonic() < end:
@@ -126,6 +127,7 @@ def run(name, arguments, meta):
             if arguments.get("progress") and "progressToken" in meta:
                 params = {"progressToken": meta["progressToken"], "progress": step}
                 send({"method": "notifications/progress", "params": params})
+        log(".spans", {"end": os.getpid()})
         return structured({"slept": arguments["seconds"]})
     if name == "fail":
         result = {"content": [{"type": "text", "text": arguments["message"]}], "isError": True}

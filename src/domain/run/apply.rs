@@ -180,9 +180,9 @@ impl Folding<'_> {
                 }
                 Ok(())
             }
-            Event::TaskRetryAt { task, at_ms } => {
+            Event::TaskRetryAt { task, retry_at_ms } => {
                 self.pending(*task)?;
-                self.change_task(*task, TaskPhase::RetryAt { at_ms: *at_ms })
+                self.change_task(*task, TaskPhase::RetryAt { at_ms: *retry_at_ms })
             }
             Event::TaskDone { task } => {
                 let TaskPhase::Judging { output, verdicts } = &mut self.task_mut(*task)?.phase else {

@@ -205,7 +205,7 @@ fn after_failure(state: &RunState, task: TaskId, failure: Failure, now_ms: u64) 
     let standing = count(record.standing, &failure);
     match ladder.next(&record.rung, standing, &failure, &state.step(task.step).retry) {
         _ if state.head.cancelled_by.is_some() => Vec::new(),
-        Next::RetryAfter { wait_ms } => vec![Event::TaskRetryAt { task, at_ms: now_ms.saturating_add(wait_ms) }],
+        Next::RetryAfter { wait_ms } => vec![Event::TaskRetryAt { task, retry_at_ms: now_ms.saturating_add(wait_ms) }],
         Next::Try(to) => vec![Event::TaskClimbed { task, from: record.rung.clone(), to }],
         Next::Fail => ends(state, task, failure),
     }

@@ -368,7 +368,7 @@ impl Story {
                 format!("{} is {} by {by}", task(t), accepted(verdict))
             }
             Event::TaskClimbed { task: t, to, .. } => format!("{} goes{}", task(t), on_rung(to)),
-            Event::TaskRetryAt { task: t, at_ms } => format!("{} waits until +{}", task(t), at_ms - START_MS),
+            Event::TaskRetryAt { task: t, retry_at_ms } => format!("{} waits until +{}", task(t), retry_at_ms - START_MS),
             Event::TaskDone { task: t } => format!("{} done", task(t)),
             Event::TaskReused { task: t, .. } => format!("{} reused", task(t)),
             Event::TaskEnded { task: t, end } => match end {

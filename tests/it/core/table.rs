@@ -84,7 +84,7 @@ fn events(story: &Story, task: TaskId) -> Vec<Event> {
         Event::VerdictGiven { task, attempt, verdict: verdict(true) },
         Event::VerdictGiven { task, attempt, verdict: verdict(false) },
         Event::TaskClimbed { task, from: rung, to: Rung::Paid("P".to_owned()) },
-        Event::TaskRetryAt { task, at_ms: 5 },
+        Event::TaskRetryAt { task, retry_at_ms: 5 },
         Event::TaskDone { task },
         Event::TaskReused {
             task,
