@@ -73,28 +73,23 @@ const CASES: &[(&str, &str, &str)] = &[
     ("open v; start v; output v", "accept v agreement", "this verdict does not fit: the step names no such judge"),
     ("open v; start v; output v; accept v", "accept v", "this verdict does not fit: this judge has spoken"),
     ("open a", "reuse a.0 rejected", "this verdict does not fit: a rejected output is not reused"),
-    (
-        "open d; start d.0; output d.0; accept d.0",
-        "judge d well",
-        "",
-    ),
     ("open a", "answer 0 again", "no open question 00000000-0000-0000-0000-000000000000"),
     ("open a", "approve 0", "no open question 00000000-0000-0000-0000-000000000000"),
     (
         "open a; start a.0 unsafe; lost a.0",
         "approve 1",
-        "no open question 00000000-0000-0000-0000-0000000003ea",
+        "no open question 00000000-0000-0000-0000-0000000003e9",
     ),
     (
         "open a; start a.0 unsafe; lost a.0; answer 1 again",
         "answer 1 again",
-        "no open question 00000000-0000-0000-0000-0000000003ea",
+        "no open question 00000000-0000-0000-0000-0000000003e9",
     ),
 ];
 
 #[test]
 fn commands_that_do_not_fit_are_refused_with_the_reason() {
-    for (given, command, refusal) in CASES.iter().filter(|(.., refusal)| !refusal.is_empty()) {
+    for (given, command, refusal) in CASES {
         check(&plan(), given, command, &format!("refused: {refusal}"));
     }
 }
@@ -163,7 +158,7 @@ fn no_refusal_is_left_out() {
         Refusal::NoSuchAsk(_) => "no such ask",
     };
     let mut seen = BTreeSet::new();
-    for (given, command, refusal) in CASES.iter().filter(|(.., refusal)| !refusal.is_empty()) {
+    for (given, command, refusal) in CASES {
         let mut story = Story::new(&plan());
         story.run(given);
         let before = story.state.clone();

@@ -764,7 +764,7 @@ fn what_runs_at_a_cancel_still_tells_how_it_went() {
          a.2 #1 starts
          a.3 #1 starts
          ann cancels
-
+         nothing
          a.0 gives output
          a.0 is accepted by checks; a.0 done
          a.1 #1 fails (check)

@@ -4,7 +4,6 @@
 //! numbered from 1 in the order in which they were asked.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use ollmcp::domain::command::{AttemptEnd, Command, Refusal};
 use ollmcp::domain::event::{DoubtAnswer, Event, Origin, StepEnd, Stamped, TaskEnd, Usage, decode, encode};
@@ -178,7 +177,7 @@ impl Story {
         assert_eq!(replayed, &self.state, "folding the encoded events gives another state");
         assert_eq!(bytes_of(replayed), bytes_of(&self.state));
         let (head, steps, tasks) = stored(&self.state);
-        let assembled = RunState::assemble(head, Arc::new(self.state.plan.as_ref().clone()), steps, tasks);
+        let assembled = RunState::assemble(head, self.state.plan.clone(), steps, tasks);
         assert_eq!(assembled, self.state, "the stored parts give another state");
         assert_eq!(due(&assembled), due(&self.state));
     }
@@ -304,6 +303,7 @@ impl Story {
             if !told.is_empty() {
                 told.push('\n');
             }
+            told.push_str(if events.is_empty() { "nothing" } else { "" });
             told.push_str(&self.events_text(&events));
             self.compare();
         }
@@ -427,7 +427,7 @@ pub(crate) fn stored(
 
 pub(crate) fn bytes_of(state: &RunState) -> Vec<u8> {
     let tasks: Vec<_> = state.tasks.iter().collect();
-    serde_json::to_vec(&(&state.head, &state.steps, tasks, state.plan.raw())).unwrap()
+    serde_json::to_vec(&(&state.head, &state.steps, tasks)).unwrap()
 }
 
 /// A step by name; `sN` is step number N whether it is there or not.
