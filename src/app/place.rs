@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::agent::{Agents, Source};
-use crate::config::{self, Flags, Given, Home, Settings, project, shipped};
 use crate::config::project::{Project, ProjectError};
+use crate::config::{self, Flags, Given, Home, Settings, project, shipped};
 
 /// Everything that is known before a plan is read.
 #[derive(Debug)]
@@ -30,10 +30,10 @@ pub struct Standing {
 #[derive(Debug, thiserror::Error)]
 pub enum StandingError {
     /// The configuration has faults.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] config::ConfigError),
     /// The project cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Project(#[from] ProjectError),
     /// The system refused something.
     #[error("cannot find out where this is: {0}")]

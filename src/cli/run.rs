@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
         if !watch::asks_yes(&format!("run {} of the same plan and inputs has not ended. Go on with it?", run.short())) {
             return Err(CliError::usage(format!("run {} of the same plan and inputs has not ended", run.short()))
                 .hint(format!("go on with it: ollmcp resume {}", run.short()))
-                .hint(format!("start anew: ollmcp run --new {}", args.plan)));
+                .hint(format!("start anew: ollmcp run --new {}{}", args.plan, again(&args.input))));
         }
         let state = own.store.state.reader().run(run).map_err(|error| CliError::failed(error.to_string()))?;
         let state = state.ok_or_else(|| CliError::failed("the state store lost the run"))?;
@@ -44,9 +44,21 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
     for (name, value) in &inputs {
         output::err(&format!("  {name} = {}\n", crate::report::text::bounded(&value.to_string(), 200)));
     }
-    output::err(&format!("  state in {}; stopped or killed, it goes on with: ollmcp resume {}\n", project.state.display(), run.short()));
+    output::err(&format!(
+        "  state in {}; stopped or killed, it goes on with: ollmcp resume {}\n",
+        project.state.display(),
+        run.short()
+    ));
     let beginning = Beginning::New(Box::new(accept(run, &plan, inputs, origin)));
     watch::watch(context, &standing, own, run, beginning, &granted)
+}
+
+/// Inputs as words of a command that can be typed again.
+fn again(inputs: &[String]) -> String {
+    let is_plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "=_-./:,".contains(c));
+    let quoted =
+        |word: &String| if is_plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) };
+    inputs.iter().map(|word| format!(" -i {}", quoted(word))).collect()
 }
 
 /// An unfinished run of the same plan and inputs.
@@ -69,9 +81,9 @@ fn inputs_of(
 ) -> Result<(Map<String, Value>, Vec<PathBuf>), CliError> {
     let mut pairs = Vec::new();
     for word in given {
-        let (name, value) = word.split_once('=').ok_or_else(|| {
-            CliError::usage(format!("`-i {word}` has no `=`")).hint("write `-i NAME=VALUE`")
-        })?;
+        let (name, value) = word
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("`-i {word}` has no `=`")).hint("write `-i NAME=VALUE`"))?;
         pairs.push((name.to_owned(), typed(standing, plan, name, value)));
     }
     let inputs = resolve_inputs(plan.raw(), &pairs).map_err(|faults| {
@@ -98,7 +110,9 @@ fn typed(standing: &Standing, plan: &crate::domain::plan::Plan, name: &str, valu
     match kind {
         Some(InputKind::Path) => in_project(standing, value),
         Some(InputKind::String) => match value.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() && !path.starts_with('/') => format!("sqlite:{}", in_project(standing, path)),
+            Some(path) if !path.is_empty() && !path.starts_with('/') => {
+                format!("sqlite:{}", in_project(standing, path))
+            }
             _ => value.to_owned(),
         },
         _ => value.to_owned(),

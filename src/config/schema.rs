@@ -114,6 +114,7 @@ const VALIDATION: &str = "validation by Claude";
 const PLANNING: &str = "planning by Claude";
 const REMOTE: &str = "remote access";
 const BUDGET: &str = "budgets for paid calls";
+const LIMITS: &str = "other values than the default for this limit";
 const POLICY: &str = "permission modes";
 const STATISTICS: &str = "choice of models by statistics";
 const SESSION: &str = "the interactive session";
@@ -127,16 +128,22 @@ use Kind::{
 pub const KEYS: &[Key] = &[
     // Tools.
     key("mcpServers.*", Whole, "", "One MCP server, in the shape of Claude Desktop and Claude Code.").consent(),
-    key("mcpServers.*.type", Text, "", "`stdio` (default with `command`) or `http`."),
+    key(
+        "mcpServers.*.type",
+        Text,
+        "",
+        "`stdio`, the default with `command`; `http` is refused in this version, and the bridge to use is named.",
+    ),
     key("mcpServers.*.transport", Text, "", "The prior program's word for `type`."),
     key("mcpServers.*.command", Text, "", "Program to start."),
     key("mcpServers.*.args", TextList, "", "Its arguments."),
     key("mcpServers.*.env", ScalarMap, "", "Variables that the server is given, beside a short list of harmless ones."),
     key("mcpServers.*.cwd", Text, "", "Folder to start it in; the project folder when there is none."),
-    key("mcpServers.*.url", Text, "", "Address of a server that runs elsewhere."),
-    key("mcpServers.*.headers", TextMap, "", "Headers sent to that address."),
+    key("mcpServers.*.url", Text, "", "Address of a server that runs elsewhere: refused in this version, see `type`.")
+        .kept(),
+    key("mcpServers.*.headers", TextMap, "", "Headers sent to that address.").kept(),
     key("mcpServers.*.headersHelper", Text, "", "Claude Code's command that prints headers.").kept(),
-    key("mcpServers.*.timeout", Integer(1, WHOLE_MAX), "", "Limit of one call in milliseconds."),
+    key("mcpServers.*.timeout", Integer(1, WHOLE_MAX), "", "Another word for `idle_timeout_ms`, which goes over it."),
     key("mcpServers.*.start_timeout_ms", Integer(1, WHOLE_MAX), "", "Wait for the server to start and answer."),
     key("mcpServers.*.idle_timeout_ms", Integer(1, WHOLE_MAX), "", "Longest silence within one call."),
     key("mcpServers.*.env_passed", TextList, "", "Names of variables that are handed on from the environment."),
@@ -163,23 +170,26 @@ pub const KEYS: &[Key] = &[
         .variable("OLLMCP_ATTEMPTS_MAX"),
     key("limits.tool_start_timeout_s", Integer(1, 3600), "20", "Wait for a tool server to start and answer.")
         .variable("OLLMCP_TOOL_START_TIMEOUT_S"),
-    key("limits.tool_timeout_s", Integer(1, DAYS_S), "300", "One tool call, where the step names no `timeout`.")
-        .variable("OLLMCP_TOOL_TIMEOUT_S"),
+    key("limits.tool_timeout_s", Integer(1, DAYS_S), "300", "One tool call; a step's `timeout` (10m) counts instead.")
+        .variable("OLLMCP_TOOL_TIMEOUT_S")
+        .later(LIMITS),
     key(
         "limits.pdf_workers_max",
         Integer(1, 256),
         "",
         "Processes that read PDF files at once; else one for each processor, at most 4.",
-    ),
-    key("limits.pdf_memory_mib_max", Integer(64, 65_536), "1024", "Memory of one of these processes."),
-    key("limits.pdf_timeout_s", Integer(1, 86_400), "120", "Time for one PDF file."),
+    )
+    .later(LIMITS),
+    key("limits.pdf_memory_mib_max", Integer(64, 65_536), "1024", "Memory of one of these processes.").later(LIMITS),
+    key("limits.pdf_timeout_s", Integer(1, 86_400), "120", "Time for one PDF file.").later(LIMITS),
     key(
         "limits.park_wait_s",
         Integer(0, DAYS_S),
         "7200",
         "How long a run in the foreground waits for what time alone frees.",
     )
-    .variable("OLLMCP_PARK_WAIT_S"),
+    .variable("OLLMCP_PARK_WAIT_S")
+    .later(LIMITS),
     // Models.
     key("ollama.url", Url, "\"http://127.0.0.1:11434\"", "Address of Ollama.")
         .variable("OLLAMA_HOST")

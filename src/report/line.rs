@@ -10,6 +10,9 @@ use crate::domain::run::{Head, RunState};
 pub struct RunLine {
     /// Full id.
     pub run: String,
+    /// The name that a person gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Name of its plan.
     pub plan: String,
     /// `running`, `waiting`, `interrupted`, `complete`, `partial`, `failed` or `cancelled`.
@@ -35,6 +38,7 @@ impl RunLine {
         };
         Self {
             run: state.head.run.to_string(),
+            name: state.head.origin.name.clone(),
             plan: state.plan.name().to_owned(),
             state: state_word(&state.head, is_live).to_owned(),
             started_ms: state.head.started_ms,

@@ -142,9 +142,10 @@ pub fn runs(runs: &[RunLine]) -> String {
     let mut rows = table(&["RUN", "PLAN", "STATE", "STARTED", "DONE", "NOT DONE", ""]);
     for run in runs {
         let note = if run.asks > 0 { format!("{} for you: ollmcp inbox", plural(run.asks as u64, "question")) } else { String::new() };
+        let name = run.name.as_ref().map_or_else(String::new, |name| format!(" ({})", clean(name)));
         rows.add_row([
             run.run[..18.min(run.run.len())].to_owned(),
-            clean(&run.plan),
+            format!("{}{name}", clean(&run.plan)),
             run.state.clone(),
             moment(run.started_ms),
             thousands(run.done),

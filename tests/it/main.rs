@@ -4,10 +4,12 @@
 mod agents;
 mod config;
 mod database;
+mod docs;
 mod fs_server;
 mod journal;
 mod lock;
 mod pdf;
 mod plan_file;
+mod reference;
 mod tidy;
 mod tool;
