@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Answer, Refused};
+use super::{Answer, Call, ROUTES, Refused};
 use crate::domain::command::{Command, Refusal};
 use crate::domain::event::DoubtAnswer;
 use crate::domain::ids::{AskId, RunId};
@@ -61,15 +61,21 @@ impl ControlSocket {
     }
 
     fn router(&self) -> Router {
-        Router::new()
-            .route("/v1/runs", get(runs))
-            .route("/v1/runs/{id}", get(run))
-            .route("/v1/runs/{id}/items", get(item))
-            .route("/v1/runs/{id}/cancel", post(cancel))
-            .route("/v1/asks", get(asks))
-            .route("/v1/asks/{id}", post(answer))
-            .route("/v1/tree", get(tree))
-            .with_state(self.shared.clone())
+        let router = Router::new();
+        let router = ROUTES.iter().fold(router, |router, route| router.route(route.path, handler(route.call)));
+        router.with_state(self.shared.clone())
+    }
+}
+
+fn handler(call: Call) -> MethodRouter<Arc<Shared>> {
+    match call {
+        Call::Runs => get(runs),
+        Call::Run => get(run),
+        Call::Item => get(item),
+        Call::Cancel => post(cancel),
+        Call::Asks => get(asks),
+        Call::Answer => post(answer),
+        Call::Tree => get(tree),
     }
 }
 

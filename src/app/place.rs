@@ -32,10 +32,10 @@ pub struct Standing {
 #[derive(Debug, thiserror::Error)]
 pub enum StandingError {
     /// The configuration has faults.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] config::ConfigError),
     /// The project cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Project(#[from] ProjectError),
     /// The system refused something.
     #[error("cannot find out where this is: {0}")]

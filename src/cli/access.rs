@@ -60,6 +60,10 @@ impl Looking {
             Some(reader) => find_run(&reader.heads()?, name),
             None => {
                 let runs = self.runs()?;
+                let named = runs.iter().rev().find(|run| run.name.as_deref() == Some(name));
+                if let Some(run) = named.and_then(|run| run.run.parse().ok()) {
+                    return Ok(RunId(run));
+                }
                 let ids = runs.iter().filter_map(|run| run.run.parse().ok().map(RunId));
                 find_id(&ids.collect::<Vec<_>>(), name)
             }

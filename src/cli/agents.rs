@@ -26,16 +26,16 @@ pub(super) fn agents(context: &Context, args: &AgentsArgs) -> Result<Exit, CliEr
         return Ok(Exit::Complete);
     }
     for agent in standing.agents.iter() {
-        output::out(&format!("{:<16} {:<28} {}\n", agent.name, state(agent), text::clean(&agent.description)));
+        output::out(&format!("{:<16} {:<34} {}\n", agent.name, state(agent), text::clean(&agent.description)));
     }
     Ok(Exit::Complete)
 }
 
 fn state(agent: &AgentSpec) -> &'static str {
     match (agent.reserved, agent.deterministic) {
-        (true, _) => "reserved: a later version",
+        (true, _) => "reserved: not in this version",
         (false, true) => "works without a model",
-        (false, false) => "needs a model: next version",
+        (false, false) => "needs a model: not in this version",
     }
 }
 

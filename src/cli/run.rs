@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
         if !watch::asks_yes(&format!("run {} of the same plan and inputs has not ended. Go on with it?", run.short())) {
             return Err(CliError::usage(format!("run {} of the same plan and inputs has not ended", run.short()))
                 .hint(format!("go on with it: ollmcp resume {}", run.short()))
-                .hint(format!("start anew: ollmcp run --new {}", args.plan)));
+                .hint(format!("start anew: ollmcp run --new {}{}", args.plan, again(&args.input))));
         }
         let state = own.store.state.reader().run(run).map_err(|error| CliError::failed(error.to_string()))?;
         let state = state.ok_or_else(|| CliError::failed("the state store lost the run"))?;
@@ -51,6 +51,14 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
     ));
     let beginning = Beginning::New(Box::new(accept(run, &plan, inputs, origin)));
     watch::watch(context, &standing, own, run, beginning, &granted)
+}
+
+/// Inputs as words of a command that can be typed again.
+fn again(inputs: &[String]) -> String {
+    let is_plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "=_-./:,".contains(c));
+    let quoted =
+        |word: &String| if is_plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) };
+    inputs.iter().map(|word| format!(" -i {}", quoted(word))).collect()
 }
 
 /// An unfinished run of the same plan and inputs.

@@ -53,7 +53,7 @@ fn show_tree(context: &Context, looking: &Looking) -> Result<Exit, CliError> {
             output::err("no process is at work in this project; the tree as it would be started:\n");
             for row in TREE {
                 let indent = if row.parent.is_empty() { 1 } else { 2 + usize::from(row.parent == "run") };
-                let place = if row.is_built { "" } else { " (a later version)" };
+                let place = if row.is_built { "" } else { " (not in this version)" };
                 let line = format!(
                     "{:indent$}{} · {} · {}{place}\n",
                     "",

@@ -127,16 +127,22 @@ use Kind::{
 pub const KEYS: &[Key] = &[
     // Tools.
     key("mcpServers.*", Whole, "", "One MCP server, in the shape of Claude Desktop and Claude Code.").consent(),
-    key("mcpServers.*.type", Text, "", "`stdio` (default with `command`) or `http`."),
+    key(
+        "mcpServers.*.type",
+        Text,
+        "",
+        "`stdio`, the default with `command`; `http` is refused in this version, and the bridge to use is named.",
+    ),
     key("mcpServers.*.transport", Text, "", "The prior program's word for `type`."),
     key("mcpServers.*.command", Text, "", "Program to start."),
     key("mcpServers.*.args", TextList, "", "Its arguments."),
     key("mcpServers.*.env", ScalarMap, "", "Variables that the server is given, beside a short list of harmless ones."),
     key("mcpServers.*.cwd", Text, "", "Folder to start it in; the project folder when there is none."),
-    key("mcpServers.*.url", Text, "", "Address of a server that runs elsewhere."),
-    key("mcpServers.*.headers", TextMap, "", "Headers sent to that address."),
+    key("mcpServers.*.url", Text, "", "Address of a server that runs elsewhere: refused in this version, see `type`.")
+        .kept(),
+    key("mcpServers.*.headers", TextMap, "", "Headers sent to that address.").kept(),
     key("mcpServers.*.headersHelper", Text, "", "Claude Code's command that prints headers.").kept(),
-    key("mcpServers.*.timeout", Integer(1, WHOLE_MAX), "", "Limit of one call in milliseconds."),
+    key("mcpServers.*.timeout", Integer(1, WHOLE_MAX), "", "Another word for `idle_timeout_ms`, which goes over it."),
     key("mcpServers.*.start_timeout_ms", Integer(1, WHOLE_MAX), "", "Wait for the server to start and answer."),
     key("mcpServers.*.idle_timeout_ms", Integer(1, WHOLE_MAX), "", "Longest silence within one call."),
     key("mcpServers.*.env_passed", TextList, "", "Names of variables that are handed on from the environment."),

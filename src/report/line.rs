@@ -10,6 +10,9 @@ use crate::domain::run::{Counts, Head, StepState};
 pub struct RunLine {
     /// Full id.
     pub run: String,
+    /// The name that a person gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Name of its plan.
     pub plan: String,
     /// `running`, `waiting`, `interrupted`, `complete`, `partial`, `failed` or `cancelled`.
@@ -33,6 +36,7 @@ impl RunLine {
         let sum = |count: fn(&Counts) -> u32| steps.iter().map(|step| u64::from(count(&step.counts))).sum();
         Self {
             run: head.run.to_string(),
+            name: head.origin.name.clone(),
             plan: head.plan.clone(),
             state: state_word(head, is_live).to_owned(),
             started_ms: head.started_ms,

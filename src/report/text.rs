@@ -147,9 +147,10 @@ pub fn runs(runs: &[RunLine]) -> String {
         } else {
             String::new()
         };
+        let name = run.name.as_ref().map_or_else(String::new, |name| format!(" ({})", clean(name)));
         rows.add_row([
             run.run[..18.min(run.run.len())].to_owned(),
-            clean(&run.plan),
+            format!("{}{name}", clean(&run.plan)),
             run.state.clone(),
             moment(run.started_ms),
             thousands(run.done),

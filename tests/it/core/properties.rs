@@ -154,8 +154,11 @@ fn nonsense() -> impl Strategy<Value = Command> {
     prop_oneof![
         any::<bool>().prop_map(|unclean| Command::Resume { unclean }),
         (step.clone(), items).prop_map(|(step, items)| Command::OpenStep { step, items, ladder: ladder() }),
-        (step.clone(), any::<bool>())
-            .prop_map(|(step, for_failure)| Command::SkipStep { step, reason: "r".to_owned(), for_failure }),
+        (step.clone(), any::<bool>()).prop_map(|(step, for_failure)| Command::SkipStep {
+            step,
+            reason: "r".to_owned(),
+            for_failure
+        }),
         step.clone().prop_map(|step| Command::FailStep { step, failure: failure(FailureKind::BadInput) }),
         step.clone().prop_map(|step| Command::CloseStep { step }),
         (step, verdict.clone()).prop_map(|(step, verdict)| Command::JudgeStep { step, verdict }),
@@ -164,14 +167,27 @@ fn nonsense() -> impl Strategy<Value = Command> {
         (task.clone(), 0..3_u32, outcome(), ask.clone()).prop_map(|(task, attempt, outcome, ask)| {
             Command::EndAttempt { task, attempt, end: end(outcome), ask }
         }),
-        (task.clone(), 0..3_u32, verdict).prop_map(|(task, attempt, verdict)| Command::Judge { task, attempt, verdict }),
-        (ask.clone(), 0..4_u8).prop_map(|(ask, answer)| Command::Answer { ask, answer: answer_of(answer), by: "b".to_owned() }),
+        (task.clone(), 0..3_u32, verdict).prop_map(|(task, attempt, verdict)| Command::Judge {
+            task,
+            attempt,
+            verdict
+        }),
+        (ask.clone(), 0..4_u8).prop_map(|(ask, answer)| Command::Answer {
+            ask,
+            answer: answer_of(answer),
+            by: "b".to_owned()
+        }),
         (task.clone(), ask.clone()).prop_map(|(task, ask)| Command::AskApproval { task, ask, what: "w".to_owned() }),
         (ask, any::<bool>()).prop_map(|(ask, granted)| Command::Approve { ask, granted, by: "b".to_owned() }),
         (task, any::<u64>()).prop_map(|(task, tokens)| Command::RecordUsage {
             task,
             attempt: 1,
-            usage: Usage { model: "m".to_owned(), input_tokens: tokens, output_tokens: tokens, cost_microdollars: tokens },
+            usage: Usage {
+                model: "m".to_owned(),
+                input_tokens: tokens,
+                output_tokens: tokens,
+                cost_microdollars: tokens
+            },
         }),
         Just(Command::EndRun),
     ]
@@ -235,9 +251,7 @@ fn end(outcome: Outcome) -> AttemptEnd {
         Outcome::Transient => AttemptEnd::Failed(failure(FailureKind::Busy)),
         Outcome::Permanent => AttemptEnd::Failed(failure(FailureKind::Missing)),
         Outcome::Unworkable => AttemptEnd::Failed(failure(FailureKind::Unworkable)),
-        Outcome::Unknown => {
-            AttemptEnd::Unknown { what: "w".to_owned(), failure: Some(failure(FailureKind::Timeout)) }
-        }
+        Outcome::Unknown => AttemptEnd::Unknown { what: "w".to_owned(), failure: Some(failure(FailureKind::Timeout)) },
     }
 }
 
@@ -312,8 +326,12 @@ impl Watched {
                 answered(ask, kind, answer)
             }
             Happening::AskApproval(at) => {
-                let pending: Vec<TaskId> =
-                    state.tasks.iter().filter(|(_, task)| task.phase == TaskPhase::Pending).map(|(id, _)| *id).collect();
+                let pending: Vec<TaskId> = state
+                    .tasks
+                    .iter()
+                    .filter(|(_, task)| task.phase == TaskPhase::Pending)
+                    .map(|(id, _)| *id)
+                    .collect();
                 let task = *(!pending.is_empty()).then(|| at.get(&pending))?;
                 Command::AskApproval { task, ask, what: "w".to_owned() }
             }
@@ -445,15 +463,14 @@ impl Watched {
                 }
             }
             assert_eq!(state.steps[step as usize].counts, counts, "step {step}");
-            let parallel = state.tasks_of(step).filter(|(_, task)| {
-                matches!(task.phase, TaskPhase::Running { .. })
-            });
+            let parallel = state.tasks_of(step).filter(|(_, task)| matches!(task.phase, TaskPhase::Running { .. }));
             assert!(parallel.count() <= state.step(step).max_parallel as usize);
         }
         let asked: BTreeSet<TaskId> = state.head.asks.values().map(|ask| ask.task).collect();
-        let waiting = state.tasks.iter().filter(|(_, task)| {
-            matches!(task.phase, TaskPhase::InDoubt { .. } | TaskPhase::AwaitsApproval { .. })
-        });
+        let waiting = state
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.phase, TaskPhase::InDoubt { .. } | TaskPhase::AwaitsApproval { .. }));
         assert_eq!(asked, waiting.map(|(id, _)| *id).collect(), "each question belongs to a task that waits");
     }
 

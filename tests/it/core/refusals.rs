@@ -69,17 +69,17 @@ const CASES: &[(&str, &str, &str)] = &[
     ("open a; start a.0; output a.0", "output a.0", "attempt 1 of task 0[0] is not open"),
     ("open a; start a.0; output a.0; accept a.0", "fail a.0 check", "attempt 1 of task 0[0] is not open"),
     ("open a; start a.0; output a.0", "accept a.0 #2", "attempt 2 of task 0[0] is not open"),
-    ("open a; start a.0; output a.0", "accept a.0 VALIDATOR", "this verdict does not fit: the step names no such judge"),
+    (
+        "open a; start a.0; output a.0",
+        "accept a.0 VALIDATOR",
+        "this verdict does not fit: the step names no such judge",
+    ),
     ("open v; start v; output v", "accept v agreement", "this verdict does not fit: the step names no such judge"),
     ("open v; start v; output v; accept v", "accept v", "this verdict does not fit: this judge has spoken"),
     ("open a", "reuse a.0 rejected", "this verdict does not fit: a rejected output is not reused"),
     ("open a", "answer 0 again", "no open question 00000000-0000-0000-0000-000000000000"),
     ("open a", "approve 0", "no open question 00000000-0000-0000-0000-000000000000"),
-    (
-        "open a; start a.0 unsafe; lost a.0",
-        "approve 1",
-        "no open question 00000000-0000-0000-0000-0000000003e9",
-    ),
+    ("open a; start a.0 unsafe; lost a.0", "approve 1", "no open question 00000000-0000-0000-0000-0000000003e9"),
     (
         "open a; start a.0 unsafe; lost a.0; answer 1 again",
         "answer 1 again",
@@ -119,7 +119,9 @@ fn a_step_whose_need_did_not_end_well_is_never_opened() {
 #[test]
 fn items_that_are_not_the_steps_are_refused() {
     let mut story = Story::new(&plan());
-    for (step, items) in [(0, Items::One), (0, Items::Flow { from: 0 }), (4, Items::Range { len: 2 }), (4, Items::Flow { from: 9 })] {
+    for (step, items) in
+        [(0, Items::One), (0, Items::Flow { from: 0 }), (4, Items::Range { len: 2 }), (4, Items::Flow { from: 9 })]
+    {
         let command = Command::OpenStep { step: step as StepIndex, items, ladder: Default::default() };
         assert_eq!(story.tell(command).unwrap_err(), Refusal::Items(step));
     }
@@ -134,7 +136,8 @@ fn a_question_is_asked_under_an_id_of_its_own() {
     let command = Command::EndAttempt { task: TaskId::new(4, 0), attempt: 1, end, ask: taken };
     assert_eq!(story.tell(command).unwrap_err(), Refusal::AskTaken(taken));
     story.run("answer 1 again");
-    let command = Command::AskApproval { task: TaskId::new(0, 0), ask: AskId(Uuid::from_u128(5)), what: "w".to_owned() };
+    let command =
+        Command::AskApproval { task: TaskId::new(0, 0), ask: AskId(Uuid::from_u128(5)), what: "w".to_owned() };
     story.tell(command).unwrap();
     story.run("output v");
 }

@@ -29,7 +29,10 @@ fn a_list_of_a_million_costs_bytes_before_it_starts() {
     for event in &large.events[1..] {
         assert!(encode(event).len() < 200, "{}", String::from_utf8_lossy(&encode(event)));
     }
-    let list = Items::List { len: 1_000_000, blob: ollmcp::domain::payload::BlobRef { sha256: ollmcp::domain::ids::Digest([0xab; 32]), bytes: u64::MAX } };
+    let list = Items::List {
+        len: 1_000_000,
+        blob: ollmcp::domain::payload::BlobRef { sha256: ollmcp::domain::ids::Digest([0xab; 32]), bytes: u64::MAX },
+    };
     let event = ollmcp::domain::event::Event::StepOpened { step: 7, items: list, ladder: Default::default() };
     let bytes = encode(&Stamped::new(1_700_000_000_000, event));
     assert!(bytes.len() < 260, "{}", String::from_utf8_lossy(&bytes));

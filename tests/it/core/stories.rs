@@ -175,7 +175,16 @@ fn tolerate_nothing_stops_at_the_first() {
 #[test]
 fn a_share_is_of_the_whole_list_rounded_up_and_at_least_one() {
     // Share in hundredths of a per cent, length of the list, how many may be set aside.
-    let cases = [(1_000, 10, 1), (1_000, 11, 2), (1_000, 1, 1), (1, 5, 1), (0, 5, 1), (5_000, 5, 3), (3_333, 9, 3), (10_000, 4, 4)];
+    let cases = [
+        (1_000, 10, 1),
+        (1_000, 11, 2),
+        (1_000, 1, 1),
+        (1, 5, 1),
+        (0, 5, 1),
+        (5_000, 5, 3),
+        (3_333, 9, 3),
+        (10_000, 4, 4),
+    ];
     for (points, len, tolerated) in cases {
         assert_eq!(Tolerate::BasisPoints(points).limit(len), tolerated, "{points} of {len}");
         let len = u32::try_from(len).unwrap();
@@ -242,7 +251,8 @@ fn a_flow_step_takes_items_as_they_are_done_and_ends_after_its_source() {
 
 #[test]
 fn a_flow_step_that_opens_late_finds_what_is_done() {
-    let plan = Plans::of(vec![Plans::each("a", 2), Plans::step("gate"), Plans::after(Plans::flow("b", "a"), &["gate"])]);
+    let plan =
+        Plans::of(vec![Plans::each("a", 2), Plans::step("gate"), Plans::after(Plans::flow("b", "a"), &["gate"])]);
     let mut story = super::Story::new(&plan);
     story.run("open a; start a.1; output a.1; accept a.1; open gate; start gate; output gate; accept gate; open b");
     assert_eq!(story.due_text(), "start a.0; start b.1");
@@ -511,7 +521,18 @@ fn permanent_and_refused_failures_spend_nothing_more() {
 #[test]
 fn a_task_that_needs_no_model_climbs_nowhere() {
     let plan = Plans::of(vec![Plans::step("a")]);
-    for kind in ["timeout", "tool_error", "too_large", "schema", "check", "rejected", "panic", "empty_reply", "malformed_call", "limit"] {
+    for kind in [
+        "timeout",
+        "tool_error",
+        "too_large",
+        "schema",
+        "check",
+        "rejected",
+        "panic",
+        "empty_reply",
+        "malformed_call",
+        "limit",
+    ] {
         let expect = format!("a #1 fails ({kind}); a failed ({kind}); a stops: it was {kind}");
         check(&plan, "open a; start a", &format!("fail a {kind}"), &expect);
         let expect = format!("a #1 fails ({kind}); a goes on B");
@@ -534,7 +555,10 @@ fn the_next_attempt_is_told_the_last_five_complaints() {
         story.run(&format!("start a; fail a {kind}"));
     }
     let task = story.state.tasks.values().next().unwrap();
-    assert_eq!(task.complaints, ["it was check", "it was limit", "it was panic", "it was timeout", "it was empty_reply"]);
+    assert_eq!(
+        task.complaints,
+        ["it was check", "it was limit", "it was panic", "it was timeout", "it was empty_reply"]
+    );
     let counted = task.complaints.len();
     story.run("start a; fail a busy");
     assert_eq!(story.state.tasks.values().next().unwrap().complaints.len(), counted, "transient ones tell nothing");
@@ -584,7 +608,10 @@ fn a_validator_that_rejects_is_a_counted_failure_that_climbs() {
          a #3 starts on claude (paid)",
     );
     let task = story.state.tasks.values().next().unwrap();
-    assert_eq!((task.standing.failures, task.complaints.as_slice()), (2, &["not good".to_owned(), "not good".to_owned()][..]));
+    assert_eq!(
+        (task.standing.failures, task.complaints.as_slice()),
+        (2, &["not good".to_owned(), "not good".to_owned()][..])
+    );
 }
 
 #[test]
@@ -606,11 +633,7 @@ const DOUBT: &str = "open a; start a unsafe; lost a";
 fn an_unsafe_call_whose_outcome_is_unknown_waits_for_a_person() {
     let plan = Plans::of(vec![Plans::step("a")]);
     for lost in ["lost a", "lost a panic", "lost a server_died", "lost a timeout"] {
-        let story = tells(
-            &plan,
-            &format!("open a; start a unsafe; {lost}"),
-            "a opens\na #1 starts\na is in doubt",
-        );
+        let story = tells(&plan, &format!("open a; start a unsafe; {lost}"), "a opens\na #1 starts\na is in doubt");
         assert!(story.state.awaits_person());
         assert_eq!(story.due_text(), "");
     }
@@ -624,13 +647,22 @@ fn it_happened_with_this_output_and_the_checks_run_on_it() {
     assert_eq!(story.run("answer 1 happened"), "a: happened");
     assert_eq!(story.due_text(), "judge a.0 by Checks");
     assert_eq!(story.run("accept a"), "a is accepted by checks; a done; a DONE; run Complete");
-    check(&plan, &format!("{DOUBT}; answer 1 happened"), "reject a", "a is rejected by checks; a failed (check); a stops: not good");
+    check(
+        &plan,
+        &format!("{DOUBT}; answer 1 happened"),
+        "reject a",
+        "a is rejected by checks; a failed (check); a stops: not good",
+    );
 }
 
 #[test]
 fn the_other_answers_repeat_leave_out_and_fail() {
     let plan = Plans::of(vec![Plans::step("a")]);
-    let story = tells(&plan, &format!("{DOUBT}; answer 1 again; start a unsafe"), "a opens\na #1 starts\na is in doubt\na: again\na #2 starts");
+    let story = tells(
+        &plan,
+        &format!("{DOUBT}; answer 1 again; start a unsafe"),
+        "a opens\na #1 starts\na is in doubt\na: again\na #2 starts",
+    );
     assert!(!story.state.awaits_person());
     let mut story = super::Story::new(&plan);
     story.run(DOUBT);
@@ -638,7 +670,10 @@ fn the_other_answers_repeat_leave_out_and_fail() {
     let mut story = super::Story::new(&plan);
     story.run(DOUBT);
     let message = "ann counted the call in doubt as failed";
-    assert_eq!(story.run("answer 1 fail"), format!("a: fail; a failed (refused); a stops: {message}; a FAILED: {message}; run Failed"));
+    assert_eq!(
+        story.run("answer 1 fail"),
+        format!("a: fail; a failed (refused); a stops: {message}; a FAILED: {message}; run Failed")
+    );
 }
 
 #[test]
@@ -647,7 +682,10 @@ fn the_others_go_on_beside_a_call_in_doubt_and_the_step_waits_for_the_answer() {
     let mut story = super::Story::new(&plan);
     story.run("open a; start a.0 unsafe; lost a.0");
     assert_eq!(story.due_text(), "start a.1");
-    assert_eq!(story.run("start a.1; output a.1; accept a.1").lines().last(), Some("a.1 is accepted by checks; a.1 done"));
+    assert_eq!(
+        story.run("start a.1; output a.1; accept a.1").lines().last(),
+        Some("a.1 is accepted by checks; a.1 done")
+    );
     assert_eq!(story.run("answer 1 fail"), "a.0: fail; a.0 set aside (refused); a DONE; run Partial");
 }
 
@@ -733,10 +771,7 @@ fn cancelling_ends_the_run_from_every_phase() {
         ("open a; start a.0; lost a.0; ask a.0", "ann cancels; a.0 cancelled; a CANCELLED; b CANCELLED; run Cancelled"),
         ("open a; start a.0; output a.0; accept a.0", "ann cancels; a CANCELLED; b CANCELLED; run Cancelled"),
         ("open a; start a.0; start a.1; fail a.0 missing", "ann cancels; b CANCELLED"),
-        (
-            "open a; start a.0; output a.0; accept a.0; reuse a.1; open b",
-            "ann cancels; b CANCELLED; run Cancelled",
-        ),
+        ("open a; start a.0; output a.0; accept a.0; reuse a.1; open b", "ann cancels; b CANCELLED; run Cancelled"),
     ];
     for (given, expect) in cases {
         let plan = Plans::of(vec![with_validator_on_first(), Plans::after(Plans::step("b"), &["a"])]);
@@ -776,7 +811,8 @@ fn what_runs_at_a_cancel_still_tells_how_it_went() {
 #[test]
 fn usage_adds_up() {
     let plan = Plans::of(vec![Plans::step("a")]);
-    let story = tells(&plan, "open a; start a; usage a; usage a", "a opens\na #1 starts\na used 5 tokens\na used 5 tokens");
+    let story =
+        tells(&plan, "open a; start a; usage a; usage a", "a opens\na #1 starts\na used 5 tokens\na used 5 tokens");
     let usage = &story.state.head.usage;
     assert_eq!((usage.input_tokens, usage.output_tokens, usage.cost_microdollars), (10, 4, 18));
 }

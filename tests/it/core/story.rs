@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use ollmcp::domain::command::{AttemptEnd, Command, Refusal};
-use ollmcp::domain::event::{DoubtAnswer, Event, Origin, StepEnd, Stamped, TaskEnd, Usage, decode, encode};
+use ollmcp::domain::event::{DoubtAnswer, Event, Origin, Stamped, StepEnd, TaskEnd, Usage, decode, encode};
 use ollmcp::domain::failure::{Failure, FailureKind};
 use ollmcp::domain::ids::{AskId, Digest, RunId, StepId, StepIndex, TaskId};
 use ollmcp::domain::ladder::{Ladder, Rung};
@@ -217,7 +217,14 @@ impl Story {
                 let verdict = verdict(Judge::Checks, !has("rejected"));
                 let from = RunId(Uuid::from_u128(3));
                 let output = Payload::Inline(json!("old"));
-                Command::ReuseOutput { task, key: format!("k{}", task.item), identity: Digest([7; 32]), output, from, verdict }
+                Command::ReuseOutput {
+                    task,
+                    key: format!("k{}", task.item),
+                    identity: Digest([7; 32]),
+                    output,
+                    from,
+                    verdict,
+                }
             }
             "output" => self.end(task(1), attempt(task(1)), AttemptEnd::Output(Payload::Inline(json!("new")))),
             "fail" => self.end(task(1), attempt(task(1)), AttemptEnd::Failed(failure(words[2]))),
@@ -368,7 +375,9 @@ impl Story {
                 format!("{} is {} by {by}", task(t), accepted(verdict))
             }
             Event::TaskClimbed { task: t, to, .. } => format!("{} goes{}", task(t), on_rung(to)),
-            Event::TaskRetryAt { task: t, retry_at_ms } => format!("{} waits until +{}", task(t), retry_at_ms - START_MS),
+            Event::TaskRetryAt { task: t, retry_at_ms } => {
+                format!("{} waits until +{}", task(t), retry_at_ms - START_MS)
+            }
             Event::TaskDone { task: t } => format!("{} done", task(t)),
             Event::TaskReused { task: t, .. } => format!("{} reused", task(t)),
             Event::TaskEnded { task: t, end } => match end {
@@ -399,7 +408,9 @@ impl Story {
                 Due::StartAt { task, at_ms } => {
                     format!("start {}.{} at +{}", self.state.step(task.step).id, task.item, at_ms - START_MS)
                 }
-                Due::Judge { task, by, .. } => format!("judge {}.{} by {by:?}", self.state.step(task.step).id, task.item),
+                Due::Judge { task, by, .. } => {
+                    format!("judge {}.{} by {by:?}", self.state.step(task.step).id, task.item)
+                }
                 Due::JudgeStep { step } => format!("judge {}", self.state.step(step).id),
             };
             let _ = write!(out, "{separator}{text}");

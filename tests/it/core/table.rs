@@ -157,9 +157,7 @@ fn written() -> BTreeSet<Row> {
 /// `waiting` alone stands for all that a task can wait for.
 fn phases(cell: &str) -> Vec<String> {
     match cell {
-        "waiting" => {
-            ["in doubt", "waiting for a time", "waiting for approval"].map(str::to_owned).to_vec()
-        }
+        "waiting" => ["in doubt", "waiting for a time", "waiting for approval"].map(str::to_owned).to_vec(),
         "pending on another rung" => vec!["pending".to_owned()],
         other => vec![other.to_owned()],
     }
@@ -170,7 +168,10 @@ fn the_table_in_the_documentation_is_what_apply_does() {
     let (found, written) = (found(), written());
     let only_done: Vec<_> = found.difference(&written).collect();
     let only_written: Vec<_> = written.difference(&found).collect();
-    assert!(only_done.is_empty() && only_written.is_empty(), "not written: {only_done:#?}\nnot done: {only_written:#?}");
+    assert!(
+        only_done.is_empty() && only_written.is_empty(),
+        "not written: {only_done:#?}\nnot done: {only_written:#?}"
+    );
     assert!(found.len() > 25, "the table has {} rows", found.len());
 }
 

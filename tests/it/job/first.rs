@@ -51,10 +51,13 @@ fn found(desk: &Desk, database: &str, path: &str, layout: &str) -> Vec<Vec<Strin
         ))
     } else {
         let table = table("qty_unit_price");
-        desk.sql(database, &format!(
-            "select column_1, item, description, qty, unit_price, amount from \"{table}\" \
+        desk.sql(
+            database,
+            &format!(
+                "select column_1, item, description, qty, unit_price, amount from \"{table}\" \
              where _file = '{path}' and item <> '' order by _page, _table, _row"
-        ))
+            ),
+        )
     };
     let rows = cells.into_iter().enumerate().map(|(at, row)| {
         let row: Vec<String> = row.iter().map(|cell| plain(cell, layout)).collect();

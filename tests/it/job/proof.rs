@@ -44,7 +44,8 @@ fn rows_that_a_later_run_replaced_are_superseded_and_no_fault() {
 #[track_caller]
 fn is_found(change: &str, what: &str, wanted_rowid: &str) {
     let desk = done();
-    let rowid = desk.sql("tables.db", &format!("select rowid from {TABLE} where _file = 'in/invoice_0101.pdf' and _row = 2"));
+    let rowid =
+        desk.sql("tables.db", &format!("select rowid from {TABLE} where _file = 'in/invoice_0101.pdf' and _row = 2"));
     let rowid = rowid[0][0].clone();
     desk.sql("tables.db", &change.replace("ROWID", &rowid).replace("TABLE", TABLE));
     let told = desk.ollmcp(&["verify"]).exits(5).says("does not hold");
