@@ -45,7 +45,7 @@ pub fn ports(
         memory: Arc::new(StoreMemory(store.state.clone())),
         tools: tools.servers.clone(),
         servers: Arc::new(Pool(tools.servers)),
-        databases: Arc::new(OpenDatabases::new(project.folder.clone())),
+        databases: Arc::new(OpenDatabases::new(project.folder.clone(), granted.to_vec())),
         agents: Arc::new(cards(standing)),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),

@@ -12,6 +12,7 @@ use crate::engine::Memory;
 use crate::journal::blobs::Blobs;
 use crate::journal::segments::{Options, Segments};
 use crate::journal::{JournalError, Observer, Position};
+use crate::os::files;
 use crate::state::{self, Fault, Place, Reader, Reusable, Seen, StateError, StateHandle};
 
 /// Everything in the state folder that a run needs.
@@ -90,6 +91,8 @@ pub fn blobs_dir(state_folder: &Path) -> PathBuf {
 /// # Errors
 /// [`StoreError`]; nothing was lost.
 pub fn open(state_folder: &Path) -> Result<Store, StoreError> {
+    // A folder that a person made by hand, for a `config.json`, may be open to everybody; what a run leaves is not.
+    files::keep_private(state_folder).map_err(|source| StoreError::System { path: state_folder.to_owned(), source })?;
     let (reader, fault) = open_reader(state_folder)?;
     let mut notes = Vec::new();
     let known = reader.position()?;

@@ -12,6 +12,7 @@ use super::output;
 use super::watch::runtime;
 use crate::app::place::Standing;
 use crate::app::servers::gather;
+use crate::database::address::Address;
 use crate::engine::work::tool_failure;
 use crate::tool::{ToolBox as _, ToolCall, ToolError, ToolSpec};
 
@@ -63,7 +64,7 @@ async fn one_call(
     let call = ToolCall {
         server: server.to_owned(),
         tool: tool.to_owned(),
-        arguments: arguments(standing, spec, &args.arguments)?,
+        arguments: arguments(standing, server, spec, &args.arguments)?,
         call_key: crate::app::new_uuid().simple().to_string(),
         timeout_ms: args.timeout.unwrap_or(standing.settings.limits.tool_timeout_s).saturating_mul(1000),
     };
@@ -83,7 +84,12 @@ fn told(error: &ToolError) -> CliError {
 }
 
 /// Values by the tool's schema: text where it wants text, JSON elsewhere. Paths are relative to where the person stands.
-fn arguments(standing: &Standing, spec: &ToolSpec, given: &[String]) -> Result<Map<String, Value>, CliError> {
+fn arguments(
+    standing: &Standing,
+    server: &str,
+    spec: &ToolSpec,
+    given: &[String],
+) -> Result<Map<String, Value>, CliError> {
     let paths = spec.path_arguments();
     let mut arguments = Map::new();
     for word in given {
@@ -96,6 +102,11 @@ fn arguments(standing: &Standing, spec: &ToolSpec, given: &[String]) -> Result<M
         });
         let value = if paths.iter().any(|path| path == name) {
             Value::String(standing.cwd.join(value).display().to_string())
+        } else if server == "db" && name == "database" {
+            let address = Address::parse_or_path(value, &standing.cwd);
+            Value::String(
+                address.map_or_else(|_| value.to_owned(), |Address::Sqlite(path)| format!("sqlite:{}", path.display())),
+            )
         } else if wants_text {
             Value::String(value.to_owned())
         } else {

@@ -36,7 +36,7 @@ pub(super) fn rows(context: &Context, args: &RowsArgs) -> Result<Exit, CliError>
             CliError::usage(format!("run {} wrote no rows", run.short())).hint(format!("ollmcp show {}", run.short()))
         );
     }
-    let databases = Arc::new(OpenDatabases::new(project.folder.clone()));
+    let databases = Arc::new(OpenDatabases::new(project.folder.clone(), state.head.origin.granted_paths()));
     let mut pages: Vec<(String, RowsPage)> = Vec::new();
     for (address, identities) in by_database {
         let failed =

@@ -11,11 +11,13 @@ use super::exit::Exit;
 use super::plan_source::{FoundAndRead, find_and_read};
 use super::{output, watch};
 use crate::app::place::Standing;
+use crate::database::address::Address;
 use crate::domain::event::Origin;
 use crate::domain::ids::RunId;
 use crate::domain::plan::InputKind;
 use crate::domain::run::{Head, accept};
 use crate::engine::supervisor::Beginning;
+use crate::os::paths::{lies_within, resolved};
 use crate::plan_file::resolve_inputs;
 
 pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
@@ -38,8 +40,13 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
         return watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted);
     }
     let run = RunId(crate::app::new_uuid());
-    let origin =
-        Origin { project: project.id.to_string(), plan_source: source.clone(), fresh: args.fresh, name: args.name };
+    let origin = Origin {
+        project: project.id.to_string(),
+        plan_source: source.clone(),
+        fresh: args.fresh,
+        name: args.name,
+        granted: granted.iter().filter_map(|path| path.to_str()).map(str::to_owned).collect(),
+    };
     output::err(&format!("run {} · {} ({source})\n", run.short(), plan.name()));
     for (name, value) in &inputs {
         output::err(&format!("  {name} = {}\n", crate::report::text::bounded(&value.to_string(), 200)));
@@ -84,30 +91,45 @@ fn inputs_of(
         error.hints.extend(faults.iter().filter_map(crate::plan_file::InputFault::hint));
         error
     })?;
-    let folder = standing.folder();
-    let mut granted = Vec::new();
-    for input in plan.raw().inputs.iter().filter(|input| input.kind == InputKind::Path) {
-        if let Some(Value::String(path)) = inputs.get(&input.name) {
-            let full = folder.join(path);
-            if !full.starts_with(folder) {
-                granted.push(full);
-            }
-        }
-    }
+    let granted = pairs.iter().flat_map(|(name, value)| named_outside(standing, plan, name, value)).collect();
     Ok((inputs, granted))
+}
+
+/// What lies outside the project folder of what a person typed for an input: the path itself, and where it leads.
+fn named_outside(standing: &Standing, plan: &crate::domain::plan::Plan, name: &str, value: &str) -> Vec<PathBuf> {
+    let folder = standing.folder();
+    let path = match kind_of(plan, name) {
+        Some(InputKind::Path) => folder.join(value),
+        // Any other text with a scheme is no address, so nothing is granted by it.
+        Some(InputKind::String) if value.trim_start().starts_with("sqlite") => match Address::parse(value, folder) {
+            Ok(Address::Sqlite(path)) => path,
+            Err(_) => return Vec::new(),
+        },
+        _ => return Vec::new(),
+    };
+    if lies_within(folder, &path, [folder]) {
+        return Vec::new();
+    }
+    let real = resolved(folder, &path);
+    if real == path { vec![path] } else { vec![path, real] }
+}
+
+fn kind_of(plan: &crate::domain::plan::Plan, name: &str) -> Option<InputKind> {
+    plan.raw().inputs.iter().find(|input| input.name == name).map(|input| input.kind)
 }
 
 /// What a person types is relative to the folder they stand in: made to hold in the project folder.
 fn typed(standing: &Standing, plan: &crate::domain::plan::Plan, name: &str, value: &str) -> String {
-    let kind = plan.raw().inputs.iter().find(|input| input.name == name).map(|input| input.kind);
-    match kind {
+    match kind_of(plan, name) {
         Some(InputKind::Path) => in_project(standing, value),
-        Some(InputKind::String) => match value.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() && !path.starts_with('/') => {
-                format!("sqlite:{}", in_project(standing, path))
+        Some(InputKind::String) => {
+            match value.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest)) {
+                Some(path) if !path.is_empty() && !path.starts_with(['/', ':']) => {
+                    format!("sqlite:{}", in_project(standing, path))
+                }
+                _ => value.to_owned(),
             }
-            _ => value.to_owned(),
-        },
+        }
         _ => value.to_owned(),
     }
 }

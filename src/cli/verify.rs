@@ -19,7 +19,7 @@ pub(super) fn verify(context: &Context, args: &RunName) -> Result<Exit, CliError
     };
     let run = looking.find(&args.run)?;
     let state = looking.state(run)?;
-    let ports = running::ports(&standing, &own.store, &[], Vec::new());
+    let ports = running::ports(&standing, &own.store, &state.head.origin.granted_paths(), Vec::new());
     let (ports, _) = ports.map_err(|faults| CliError::usage(faults.join("; ")))?;
     let found = looking.runtime().block_on(async {
         let found = count(&ports, &state).await;

@@ -3,6 +3,8 @@
 //! The encoding is JSON with a version and a time; a version that this program does not know is refused by
 //! name, never skipped. New happenings are new variants; the meaning of an old one never changes.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -49,6 +51,17 @@ pub struct Origin {
     /// A name that a person gave to the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Paths outside the project folder that the person typed: what the run may touch beside the project.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub granted: Vec<String>,
+}
+
+impl Origin {
+    /// [`Origin::granted`] as paths.
+    #[must_use]
+    pub fn granted_paths(&self) -> Vec<PathBuf> {
+        self.granted.iter().map(PathBuf::from).collect()
+    }
 }
 
 /// How a person settled a call in doubt.

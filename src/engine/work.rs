@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Ports;
 use super::values::{ItemSource, Scope};
+use crate::database::address::Address;
 use crate::database::{self, LedgerKey, Target, WriteJob};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
@@ -20,6 +21,7 @@ use crate::domain::plan::{Check, ForEach, Plan, RepeatClass, Step, StepKind};
 use crate::domain::verdict::{Judge, Verdict};
 use crate::evidence;
 use crate::journal::lines::LinesWriter;
+use crate::os::paths::{lies_within, resolved};
 use crate::plan_file::expr::{self, ExprError};
 use crate::tool::{ToolCall, ToolError, ToolSpec};
 
@@ -290,11 +292,7 @@ async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &str) -> Resu
             let with = render_object(with, &scope).map_err(failed)?;
             let (server, spec) = find_tool(ports, name).await?;
             let files = path_arguments(step, &spec);
-            for argument in files.iter().filter_map(|name| with.get(name).and_then(Value::as_str)) {
-                if OWN_SERVERS.contains(&server.as_str()) {
-                    granted(ports, argument)?;
-                }
-            }
+            touched(ports, &server, &with, &files)?;
             let contents = file_contents(ports, &scope, job, &with, &files).await;
             let of_identity = Value::Object(relative_paths(ports, &with, &files));
             let identity = identity(&Ingredients {
@@ -393,42 +391,41 @@ fn path_arguments(step: &Step, spec: &ToolSpec) -> Vec<String> {
 }
 
 /// A path of one of our own tools lies in the workspace or beneath a path that the person named.
-fn granted(ports: &Ports, path: &str) -> Result<(), Failure> {
-    let absolute = absolute(&ports.workspace, path);
-    let within = |folder: &Path| absolute.starts_with(folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
-    if within(&ports.workspace) || ports.granted_paths.iter().any(|granted| within(granted)) {
+fn granted(ports: &Ports, path: impl AsRef<Path>) -> Result<(), Failure> {
+    let path = path.as_ref();
+    if lies_within(&ports.workspace, path, roots(ports)) {
         return Ok(());
     }
-    Err(Failure::new(FailureKind::Denied, format!("`{path}` lies outside the project folder and was not named"))
-        .hint("name it as an input of type path: what you type is granted"))
+    let message = format!("`{}` lies outside the project folder and was not named", path.display());
+    Err(Failure::new(FailureKind::Denied, message).hint("name it as an input of type path: what you type is granted"))
 }
 
-/// The path with links resolved as far as it exists.
-fn absolute(workspace: &Path, path: &str) -> PathBuf {
-    let joined = workspace.join(path);
-    if let Ok(real) = joined.canonicalize() {
-        return real;
+/// Folders (and single files) that this process may touch.
+fn roots(ports: &Ports) -> impl Iterator<Item = &Path> {
+    std::iter::once(ports.workspace.as_path()).chain(ports.granted_paths.iter().map(PathBuf::as_path))
+}
+
+/// What our own tools would touch: their paths, and the file behind a database address.
+fn touched(ports: &Ports, server: &str, with: &Map<String, Value>, files: &[String]) -> Result<(), Failure> {
+    if !OWN_SERVERS.contains(&server) {
+        return Ok(());
     }
-    let mut plain = PathBuf::new();
-    for part in joined.components() {
-        match part {
-            std::path::Component::ParentDir => {
-                plain.pop();
-            }
-            std::path::Component::CurDir => {}
-            other => plain.push(other),
-        }
+    let argument = |name: &str| with.get(name).and_then(Value::as_str);
+    for path in files.iter().filter_map(|name| argument(name)) {
+        granted(ports, path)?;
     }
-    match (plain.parent().and_then(|parent| parent.canonicalize().ok()), plain.file_name()) {
-        (Some(parent), Some(name)) => parent.join(name),
-        _ => plain,
+    // What is no address is the server's to explain.
+    if let Some(address) = argument("database").filter(|_| server == "db")
+        && let Ok(Address::Sqlite(path)) = Address::parse_or_path(address, &ports.workspace)
+    {
+        database::may_touch(&path, &ports.workspace, &ports.granted_paths).map_err(|error| database_failure(&error))?;
     }
+    Ok(())
 }
 
 fn relative(workspace: &Path, path: &str) -> String {
-    let full = absolute(workspace, path);
-    let root = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
-    full.strip_prefix(&root).unwrap_or(&full).display().to_string()
+    let full = resolved(workspace, path);
+    full.strip_prefix(resolved(workspace, "")).unwrap_or(&full).display().to_string()
 }
 
 fn relative_paths(ports: &Ports, with: &Map<String, Value>, files: &[String]) -> Map<String, Value> {
@@ -722,7 +719,13 @@ pub async fn expectation(
 }
 
 fn facts<'a>(ports: &'a Ports, called: &'a [String], written: Option<&'a str>) -> evidence::Facts<'a> {
-    evidence::Facts { workspace: &ports.workspace, databases: ports.databases.as_ref(), called, written }
+    evidence::Facts {
+        workspace: &ports.workspace,
+        granted: &ports.granted_paths,
+        databases: ports.databases.as_ref(),
+        called,
+        written,
+    }
 }
 
 fn after_tool_error(call: &ToolCall, error: &ToolError) -> AttemptEnd {
@@ -775,9 +778,14 @@ fn database_failure(error: &crate::database::DatabaseError) -> Failure {
         E::Address(_) | E::Target(_) => FailureKind::BadInput,
         E::Busy(_) => FailureKind::Busy,
         E::Check(_) => FailureKind::Check,
+        E::Denied(_) => FailureKind::Denied,
         E::Failed(_) => FailureKind::ToolError,
     };
-    Failure::new(kind, error.to_string())
+    let message = error.to_string();
+    match message.split_once("; hint: ") {
+        Some((what, hint)) => Failure::new(kind, what).hint(hint),
+        None => Failure::new(kind, message),
+    }
 }
 
 /// A value as one bounded line.
