@@ -203,7 +203,7 @@ fn the_page_about_states_is_fresh() {
     let of = |what: &str| {
         let mut rows = String::from("| change | event |\n| --- | --- |\n");
         for event in described() {
-            if let Some(change) = event.about.strip_prefix(what) {
+            if let Some(change) = event.about.strip_prefix(what).map(|change| change.trim_end_matches('.')) {
                 let _ = writeln!(rows, "| {} | `{}` |", cell(change.trim()), event.name);
             }
         }
@@ -222,7 +222,7 @@ fn the_page_about_states_is_fresh() {
     }
     let _ = write!(
         out,
-        "\n## Step\n\n`pending`, `running`, then `done`, `failed`, `skipped` or `cancelled`.\n\n{}",
+        "\n## Step\n\n`pending`, `running` (open), then `done`, `failed`, `skipped` or `cancelled`.\n\n{}",
         of("Step: ")
     );
     let _ = write!(
@@ -237,7 +237,8 @@ fn the_page_about_states_is_fresh() {
 
 #[test]
 fn the_page_about_the_tree_is_fresh() {
-    let mut out = format!("# Supervision tree and roles\n\n{}\n", made_from("`src/engine/tree.rs` and `src/engine/roles.rs`"));
+    let mut out =
+        format!("# Supervision tree and roles\n\n{}\n", made_from("`src/engine/tree.rs` and `src/engine/roles.rs`"));
     let _ = writeln!(
         out,
         "Actors are started from the top down and stopped from the bottom up. When one of the root's children dies, those\n\
