@@ -121,6 +121,6 @@ impl Service for ToolHost {
 
     fn node(&self) -> (String, Vec<TreeNode>) {
         let nodes = self.0.nodes();
-        (format!("{} servers", nodes.len()), nodes)
+        (format!("{} started", crate::report::text::plural(nodes.len() as u64, "server")), nodes)
     }
 }

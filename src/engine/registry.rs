@@ -253,7 +253,7 @@ impl RegistryState {
             name: registry.name.to_owned(),
             kind: registry.restart.word().to_owned(),
             restarts: 0,
-            state: format!("{} runs", children.len()),
+            state: format!("at work on {} run{}", children.len(), if children.len() == 1 { "" } else { "s" }),
             children,
         }
     }

@@ -203,7 +203,7 @@ fn the_page_about_states_is_fresh() {
     let of = |what: &str| {
         let mut rows = String::from("| change | event |\n| --- | --- |\n");
         for event in described() {
-            if let Some(change) = event.about.strip_prefix(what) {
+            if let Some(change) = event.about.strip_prefix(what).map(|change| change.trim_end_matches('.')) {
                 let _ = writeln!(rows, "| {} | `{}` |", cell(change.trim()), event.name);
             }
         }
@@ -222,7 +222,7 @@ fn the_page_about_states_is_fresh() {
     }
     let _ = write!(
         out,
-        "\n## Step\n\n`pending`, `running`, then `done`, `failed`, `skipped` or `cancelled`.\n\n{}",
+        "\n## Step\n\n`pending`, `running` (open), then `done`, `failed`, `skipped` or `cancelled`.\n\n{}",
         of("Step: ")
     );
     let _ = write!(
