@@ -5,6 +5,7 @@ mod agents;
 mod config;
 mod core;
 mod database;
+mod engine;
 mod fs_server;
 mod journal;
 mod lock;
