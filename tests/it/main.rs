@@ -6,6 +6,7 @@ mod config;
 mod core;
 mod database;
 mod docs;
+mod engine;
 mod fs_server;
 mod job;
 mod journal;
