@@ -8,6 +8,7 @@ mod database;
 mod docs;
 mod fs_server;
 mod job;
+mod interop;
 mod journal;
 mod lock;
 mod pdf;

@@ -121,7 +121,13 @@ impl Story {
     }
 
     pub(crate) fn of_run(plan: &Plan, run: RunId) -> Self {
-        let origin = Origin { project: "p".to_owned(), plan_source: "test".to_owned(), fresh: false, name: None };
+        let origin = Origin {
+            project: "p".to_owned(),
+            plan_source: "test".to_owned(),
+            fresh: false,
+            name: None,
+            granted: Vec::new(),
+        };
         let first = Stamped::new(START_MS, accept(run, plan, Map::new(), origin));
         let state = fold(None, &first).unwrap();
         let replayed = fold(None, &decode(&encode(&first)).unwrap()).ok();
