@@ -9,12 +9,15 @@ pub const ATTEMPT: &str = "invoke_agent";
 
 /// Span of a tool call.
 pub const TOOL: &str = "execute_tool";
+/// Goes over every filter: below these levels the libraries write whole messages, with secrets that are masked only
+/// after them.
+const SILENCED: &str = ",rmcp=warn,hyper=info,hyper_util=info,sqlx=warn";
 
 /// Starts writing log lines to standard error when `filter` (the content of `RUST_LOG`) asks for any.
 pub fn start(filter: Option<&str>) {
     let Some(filter) = filter.filter(|filter| !filter.is_empty()) else { return };
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_env_filter(tracing_subscriber::EnvFilter::new(format!("{filter}{SILENCED}")))
         .with_writer(std::io::stderr)
         .with_target(false)
         .finish();

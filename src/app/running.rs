@@ -26,7 +26,7 @@ pub fn spill_dir(state_folder: &Path) -> PathBuf {
 /// Puts the ports together. Nothing is started.
 ///
 /// # Errors
-/// Faults in the declarations of tool servers.
+/// This program cannot be found.
 pub fn ports(
     standing: &Standing,
     store: &Store,
@@ -36,9 +36,6 @@ pub fn ports(
     let project = standing.project.as_ref().expect("a store belongs to a project");
     let program = std::env::current_exe().map_err(|error| vec![format!("cannot find this program: {error}")])?;
     let tools = gather(standing, &program, granted, &spill_dir(&project.state));
-    if !tools.faults.is_empty() {
-        return Err(tools.faults);
-    }
     let ports = Ports {
         journal: store.journal.clone(),
         blobs: store.blobs.clone(),

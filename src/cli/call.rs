@@ -17,13 +17,16 @@ use crate::engine::work::tool_failure;
 use crate::tool::{ToolBox as _, ToolCall, ToolError, ToolSpec};
 
 pub(super) fn call(context: &Context, args: &CallArgs) -> Result<Exit, CliError> {
-    let standing = context.standing(false)?;
+    let standing = context.standing_to_start(false)?;
     let spill = tempfile::tempdir()?;
     let program = std::env::current_exe()?;
     let granted = typed_paths(&standing, &args.arguments);
     let tools = gather(&standing, &program, &granted, spill.path());
-    if !tools.faults.is_empty() {
-        return Err(CliError::usage(tools.faults.join("; ")));
+    if let Some(away) = tools.away_in(&args.tool) {
+        return Err(CliError::usage(format!("tool server `{}` {}", away.server, away.why)).hint_opt(away.hint.clone()));
+    }
+    if let Some((server, _)) = tools.servers.split(&args.tool) {
+        tools.notes_of(server).for_each(|note| output::note(note));
     }
     let servers = tools.servers;
     let runtime = runtime()?;

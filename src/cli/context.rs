@@ -8,10 +8,14 @@ use super::error::CliError;
 use super::output;
 use crate::api::client::Client;
 use crate::app::place::Standing;
-use crate::app::store::{self, Store};
-use crate::config::Flags;
+use crate::app::store::{self, Store, chain};
+use crate::config::{Consents, Flags};
 use crate::config::project::Project;
 use crate::os::lock::{LockError, Owner, StateLock};
+use crate::report::text;
+
+/// How many things that need consent are listed.
+const LINES_SHOWN_MAX: usize = 20;
 
 /// What a process that only looks or answers notes in the lock.
 const LOOK: &str = "look";
@@ -50,17 +54,47 @@ pub(super) struct OwnStore {
 impl Context {
     /// Where the person stands; `make` makes a project where there is none.
     pub(super) fn standing(&self, make: bool) -> Result<Standing, CliError> {
-        let flags =
-            Flags { config: self.config.clone(), trust_project_config: self.trust_project_config, values: Vec::new() };
-        let standing = Standing::find(self.environment.clone(), &flags, make)?;
-        for text in &standing.notes {
-            output::note(text);
-        }
+        let standing = self.find(make)?;
         if let Some(consent) = &standing.settings.needs_consent {
             output::note(&format!(
                 "`{}` declares things that count only after your consent; --trust-project-config lets them count",
                 consent.file.display()
             ));
+        }
+        Ok(standing)
+    }
+
+    /// The same for a verb that starts tool servers: says what a project's file would start, and on a terminal asks.
+    /// A yes is kept, bound to exactly what was shown.
+    pub(super) fn standing_to_start(&self, make: bool) -> Result<Standing, CliError> {
+        let standing = self.find(make)?;
+        let Some(consent) = &standing.settings.needs_consent else { return Ok(standing) };
+        output::note(&format!("`{}` declares things that count only after your consent:", consent.file.display()));
+        for line in consent.what.iter().take(LINES_SHOWN_MAX) {
+            output::err(&format!("  {}\n", text::clean(&text::bounded(line, 300))));
+        }
+        if consent.what.len() > LINES_SHOWN_MAX {
+            output::err(&format!("  and {} more\n", consent.what.len() - LINES_SHOWN_MAX));
+        }
+        if !super::watch::asks_yes("Let them count from now on?") {
+            output::err("  they do not count; --trust-project-config lets them count this time\n");
+            return Ok(standing);
+        }
+        let file = standing.home.consents_file();
+        let failed = |error: crate::config::ConfigError| CliError::failed(chain(&error)).hint_opt(error.hint());
+        let given = Consents::load(&file).map_err(failed)?.with(consent, &text::moment(crate::app::now_ms()));
+        given.store(&file).map_err(failed)?;
+        self.find(make)
+    }
+
+    fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), trust_project_config: self.trust_project_config, values: Vec::new() }
+    }
+
+    fn find(&self, make: bool) -> Result<Standing, CliError> {
+        let standing = Standing::find(self.environment.clone(), &self.flags(), make)?;
+        for text in &standing.notes {
+            output::note(text);
         }
         Ok(standing)
     }
@@ -72,7 +106,7 @@ impl Context {
             pid: std::process::id(),
             verb: verb.to_owned(),
             command: command.join(" "),
-            since: crate::report::text::moment(crate::app::now_ms()),
+            since: text::moment(crate::app::now_ms()),
         };
         StateLock::take(&project.state.join("lock"), &owner)
     }

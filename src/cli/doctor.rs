@@ -92,7 +92,7 @@ fn tool_servers(standing: &crate::app::place::Standing) -> Result<Vec<Finding>, 
     let spill = tempfile::tempdir()?;
     let gathered = crate::app::servers::gather(standing, &std::env::current_exe()?, &[], spill.path());
     let mut findings: Vec<Finding> =
-        gathered.faults.iter().map(|fault| finding("mcpServers", false, fault.clone(), None)).collect();
+        gathered.notes.iter().map(|note| finding("mcpServers", true, note.clone(), None)).collect();
     let servers = gathered.servers;
     let runtime = super::watch::runtime()?;
     let asked = runtime.block_on(async {

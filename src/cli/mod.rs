@@ -59,7 +59,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let environment = environment();
-    crate::telemetry::start(environment.get("RUST_LOG").map(String::as_str));
+    let filter = environment.get("OLLMCP_LOG").or_else(|| environment.get("RUST_LOG"));
+    crate::telemetry::start(filter.map(String::as_str));
     install_panic_hook();
     let is_json = args.json;
     match dispatch(args, environment) {

@@ -9,7 +9,6 @@ use crate::config::shipped::{FoundPlan, find_plan, plan_names};
 use crate::domain::nearest::nearest;
 use crate::domain::plan::Plan;
 use crate::plan_file::{self, Catalog, KnownAgent, KnownTool, ServerTools};
-use crate::tool::servers::parse_servers;
 
 /// A plan with where it was found.
 #[derive(Debug)]
@@ -79,8 +78,7 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// What a plan may name here.
 pub(super) fn catalog(standing: &Standing) -> Catalog {
-    let environment = &standing.environment;
-    let declared = parse_servers(&standing.settings.tool_document(), &|name| environment.get(name).cloned());
+    let (declared, away) = crate::app::servers::declared(standing);
     let known = |(name, input_schema)| KnownTool { name, input_schema };
     let own = crate::servers::own_tools().into_iter();
     let mut servers: std::collections::BTreeMap<String, ServerTools> = own
@@ -88,7 +86,9 @@ pub(super) fn catalog(standing: &Standing) -> Catalog {
         .collect();
     // Declared servers are started only by a run: their tools are not known here.
     servers.extend(declared.servers.into_iter().map(|spec| (spec.name, ServerTools::Unknown)));
-    servers.extend(declared.refused.into_iter().map(|(name, _)| (name, ServerTools::Unknown)));
+    for away in away {
+        servers.entry(away.server).or_insert(ServerTools::Away { why: away.why, hint: away.hint });
+    }
     let agents = standing.agents.iter().map(|agent| KnownAgent {
         name: agent.name.clone(),
         is_deterministic: agent.deterministic,

@@ -9,7 +9,7 @@ use super::{output, watch};
 use crate::engine::supervisor::Beginning;
 
 pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError> {
-    let standing = context.standing(false)?;
+    let standing = context.standing_to_start(false)?;
     let project = project_of(&standing)?;
     let own = context.own_store(project, "resume")?;
     let reader = own.store.state.reader();

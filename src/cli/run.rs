@@ -21,7 +21,7 @@ use crate::os::paths::{lies_within, resolved};
 use crate::plan_file::resolve_inputs;
 
 pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
-    let standing = context.standing(true)?;
+    let standing = context.standing_to_start(true)?;
     let project = project_of(&standing)?;
     let FoundAndRead { plan, source } = find_and_read(&standing, &args.plan, context.is_json)?;
     let (inputs, granted) = inputs_of(&standing, &plan, &args.input)?;

@@ -66,7 +66,7 @@ pub(super) fn watch(
     let progress = Arc::new(Progress::new(output::is_terminal()));
     let readers: Vec<Arc<dyn EventReader>> = vec![Arc::new(ProgressReader(progress.clone()))];
     let (ports, notes) = running::ports(standing, &own.store, granted, readers).map_err(|faults| {
-        let mut error = CliError::usage("the declared tool servers have faults");
+        let mut error = CliError::failed("cannot start");
         error.hints.extend(faults);
         error
     })?;

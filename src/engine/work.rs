@@ -755,7 +755,13 @@ pub fn tool_failure(error: &ToolError) -> Failure {
             Failure::new(FailureKind::UnknownTool, error.to_string()).hint(known_as(known))
         }
         ToolError::BadArguments { .. } => Failure::new(FailureKind::BadInput, error.to_string()),
-        ToolError::NotStarted { .. } => Failure::new(FailureKind::Unreachable, error.to_string()),
+        ToolError::NotStarted { .. } => {
+            let message = error.to_string();
+            match message.split_once("; hint: ") {
+                Some((what, hint)) => Failure::new(FailureKind::Unreachable, what).hint(hint),
+                None => Failure::new(FailureKind::Unreachable, message),
+            }
+        }
         ToolError::Died { .. } => Failure::new(FailureKind::ServerDied, error.to_string()),
         ToolError::Timeout { .. } => Failure::new(FailureKind::Timeout, error.to_string()),
         ToolError::Reported { message, reason } => {
@@ -764,7 +770,7 @@ pub fn tool_failure(error: &ToolError) -> Failure {
                 .and_then(|reason| serde_json::from_value(Value::String(reason.clone())).ok())
                 .unwrap_or(FailureKind::ToolError);
             // Our own servers put what to try on a line of its own.
-            match message.split_once("\nhint: ") {
+            match message.split_once("\nhint: ").or_else(|| message.split_once("; hint: ")) {
                 Some((what, hint)) => Failure::new(kind, what).hint(hint),
                 None => Failure::new(kind, message.clone()),
             }

@@ -9,6 +9,7 @@ mod docs;
 mod engine;
 mod fs_server;
 mod job;
+mod interop;
 mod journal;
 mod lock;
 mod pdf;
