@@ -9,8 +9,8 @@ use super::output;
 use crate::api::client::Client;
 use crate::app::place::Standing;
 use crate::app::store::{self, Store, chain};
-use crate::config::{Consents, Flags};
 use crate::config::project::Project;
+use crate::config::{Consents, Flags};
 use crate::os::lock::{LockError, Owner, StateLock};
 use crate::report::text;
 

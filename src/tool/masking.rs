@@ -70,11 +70,12 @@ pub(super) fn is_secret_name(name: &str) -> bool {
 
 /// Whether a text has the form of a key of a well-known service, whatever it is called.
 fn is_key(text: &str) -> bool {
-    const BEGINNINGS: [&str; 9] =
-        ["sk-", "sk_", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA"];
+    const BEGINNINGS: [&str; 9] = ["sk-", "sk_", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA"];
     const BYTES_MIN: usize = 12;
     let text = text.strip_prefix("Bearer ").unwrap_or(text);
-    text.len() >= BYTES_MIN && !text.contains(char::is_whitespace) && BEGINNINGS.iter().any(|start| text.starts_with(start))
+    text.len() >= BYTES_MIN
+        && !text.contains(char::is_whitespace)
+        && BEGINNINGS.iter().any(|start| text.starts_with(start))
 }
 
 /// Cuts a text to at most `bytes_max` at its end, on a character border.

@@ -15,7 +15,9 @@ const PLAN: &str = "name: p\nsteps:\n  - { id: a, for_each: { range: 6 }, max_pa
 fn hanging_while(hangs: &Arc<AtomicBool>) -> World {
     let hangs = hangs.clone();
     World::new(
-        move |call, _| if hangs.load(Ordering::SeqCst) && call.arguments["item"] != json!(0) { Reply::Hang } else { echo(call) },
+        move |call, _| {
+            if hangs.load(Ordering::SeqCst) && call.arguments["item"] != json!(0) { Reply::Hang } else { echo(call) }
+        },
         |_, _| Reply::Value(json!(1)),
     )
 }

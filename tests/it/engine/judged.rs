@@ -10,7 +10,10 @@ use ollmcp::engine::supervisor::RunExit;
 use super::world::{Cut, World, plan, run_id};
 
 fn judged() -> Plan {
-    let mut raw = plan("name: p\nsteps:\n  - { id: a, tool: box.look, with: { x: 1 } }\n  - { id: b, needs: [a], value: 1 }\n").raw().clone();
+    let mut raw =
+        plan("name: p\nsteps:\n  - { id: a, tool: box.look, with: { x: 1 } }\n  - { id: b, needs: [a], value: 1 }\n")
+            .raw()
+            .clone();
     raw.steps[0].judge = Some("VALIDATOR".to_owned());
     Plan::try_from(raw).unwrap()
 }

@@ -1,7 +1,7 @@
 //! Limits, retries, stopping: nothing waits for ever, and who asks is answered while attempts hang.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ollmcp::domain::command::Command;
@@ -178,10 +178,12 @@ async fn stopping_leaves_the_run_resumable_and_counts_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn transient_failures_are_retried_after_growing_waits() {
-    let world = World::new(|_, number| if number <= 4 { Reply::Transient } else { Reply::Value(json!(1)) }, |_, _| Reply::Value(json!(1)));
-    let plan = plan(
-        "name: p\nsteps:\n  - { id: a, tool: box.look, with: {}, retry: { transient: 5, backoff: 1s..3s } }\n",
+    let world = World::new(
+        |_, number| if number <= 4 { Reply::Transient } else { Reply::Value(json!(1)) },
+        |_, _| Reply::Value(json!(1)),
     );
+    let plan =
+        plan("name: p\nsteps:\n  - { id: a, tool: box.look, with: {}, retry: { transient: 5, backoff: 1s..3s } }\n");
     let (exit, state) = world.run(&plan).await;
     assert_eq!(exit, RunExit::Ended(RunEnd::Complete));
     let at: Vec<u64> = world.calls().iter().map(|call| call.at_ms).collect();
@@ -197,7 +199,8 @@ async fn transient_failures_are_retried_after_growing_waits() {
 #[tokio::test(start_paused = true)]
 async fn transient_tries_are_bounded() {
     let world = World::new(|_, _| Reply::Transient, |_, _| Reply::Value(json!(1)));
-    let plan = plan("name: p\nsteps:\n  - { id: a, tool: box.look, with: {}, retry: { transient: 3, backoff: 1s..1m } }\n");
+    let plan =
+        plan("name: p\nsteps:\n  - { id: a, tool: box.look, with: {}, retry: { transient: 3, backoff: 1s..1m } }\n");
     let (exit, state) = world.run(&plan).await;
     assert_eq!(exit, RunExit::Ended(RunEnd::Failed));
     assert_eq!(world.calls().len(), 4);
@@ -211,7 +214,9 @@ async fn a_long_run_does_not_keep_a_short_one_waiting() {
         |_, _| Reply::Value(json!(1)),
     );
     world.attempts_max = 2;
-    let long = plan("name: long\nsteps:\n  - { id: a, for_each: { range: 200 }, max_parallel: 8, tool: box.keep, with: { item: \"${{ item }}\" } }\n");
+    let long = plan(
+        "name: long\nsteps:\n  - { id: a, for_each: { range: 200 }, max_parallel: 8, tool: box.keep, with: { item: \"${{ item }}\" } }\n",
+    );
     let short = plan("name: short\nsteps:\n  - { id: a, tool: box.keep, with: { item: 1 } }\n");
     let booted = world.boot(Vec::new(), Cut::Never).await;
     let long = booted.start(&long);

@@ -84,7 +84,8 @@ async fn every_call_fails_once_for_good_and_only_what_hangs_on_it_is_lost() {
         let name = state.step(failed[0].step).id.to_string();
         // What needs the output of a task that was set aside cannot be worked out.
         let expected = if name == "last" { RunEnd::Failed } else { RunEnd::Partial };
-        let expected = if name == "last" && state.steps[6].counts.quarantined == 1 { RunEnd::Partial } else { expected };
+        let expected =
+            if name == "last" && state.steps[6].counts.quarantined == 1 { RunEnd::Partial } else { expected };
         assert_eq!(exit, RunExit::Ended(expected), "call {nth} in {name}");
         let done: u32 = state.steps.iter().map(|step| step.counts.done).sum();
         let lost = match name.as_str() {
@@ -177,16 +178,18 @@ async fn a_process_that_dies_at_any_append_repeats_nothing_that_must_not_be_repe
             complete(&exit, &state);
             assert_eq!(outputs(&state), outputs(&expected), "{cut:?}");
             nothing_twice(&world, &format!("{cut:?}"));
-            assert!(state.tasks.values().all(|task| task.standing.failures == 0), "{cut:?}: a death counts for nothing");
+            assert!(
+                state.tasks.values().all(|task| task.standing.failures == 0),
+                "{cut:?}: a death counts for nothing"
+            );
         }
     }
 }
 
 /// Calls that are no reads, by task.
 fn effects(world: &World) -> Vec<(String, u32)> {
-    let calls = world.calls().into_iter().filter(|call| {
-        class_of(call.tool.split_once('.').unwrap().1) != RepeatClass::Read
-    });
+    let calls =
+        world.calls().into_iter().filter(|call| class_of(call.tool.split_once('.').unwrap().1) != RepeatClass::Read);
     let calls = calls.map(|call| {
         let arguments: Value = serde_json::from_str(&call.arguments).unwrap();
         (arguments["step"].as_str().unwrap().to_owned(), u32::try_from(arguments["item"].as_u64().unwrap()).unwrap())
@@ -250,6 +253,9 @@ steps:
     let booted = world.boot(Vec::new(), Cut::Never).await;
     assert_eq!(booted.start_as(run_id(), &plan, true).await.unwrap(), RunExit::Waiting);
     let state = booted.state();
-    assert_eq!([task(&state, "look", 0).attempts, task(&state, "keep", 0).attempts, task(&state, "send", 0).attempts], [2, 2, 1]);
+    assert_eq!(
+        [task(&state, "look", 0).attempts, task(&state, "keep", 0).attempts, task(&state, "send", 0).attempts],
+        [2, 2, 1]
+    );
     nothing_twice(&world, "died");
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use ollmcp::database::{
-    Database, DatabaseError, Databases, Expectation, RowsPage, Verification, WriteJob, Written,
-};
+use ollmcp::database::{Database, DatabaseError, Databases, Expectation, RowsPage, Verification, WriteJob, Written};
 use ollmcp::domain::command::{Command, Refusal};
 use ollmcp::domain::event::{DoubtAnswer, Event, Origin, Stamped, decode};
 use ollmcp::domain::ids::{AskId, Digest, RunId, TaskId};
@@ -380,7 +378,8 @@ impl World {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(tokio::time::Instant::now()));
-        let tools = Tools { script: Box::new(tools), calls: Mutex::default(), in_flight: Arc::default(), clock: clock.clone() };
+        let tools =
+            Tools { script: Box::new(tools), calls: Mutex::default(), in_flight: Arc::default(), clock: clock.clone() };
         let tables = Tables {
             script: Box::new(tables),
             ops: AtomicUsize::new(0),
@@ -424,12 +423,8 @@ impl World {
     }
 
     pub(crate) async fn boot_on(&self, memory: Memory, cut: Cut) -> Booted {
-        let journal = Arc::new(DyingJournal {
-            memory,
-            cut,
-            appends: AtomicU64::new(0),
-            reached: tokio::sync::Semaphore::new(0),
-        });
+        let journal =
+            Arc::new(DyingJournal { memory, cut, appends: AtomicU64::new(0), reached: tokio::sync::Semaphore::new(0) });
         let (tell, events) = mpsc::unbounded_channel();
         let card = AgentCard { text: "writes rows".to_owned(), output_version: "1".to_owned() };
         let ports = Ports {
@@ -497,7 +492,8 @@ impl Booted {
 
     /// The only run of this engine.
     pub(crate) fn run_here(&self) -> RunId {
-        let runs: BTreeSet<RunId> = self.frames().iter().flat_map(|frame| &frame.records).map(|record| record.run).collect();
+        let runs: BTreeSet<RunId> =
+            self.frames().iter().flat_map(|frame| &frame.records).map(|record| record.run).collect();
         assert_eq!(runs.len(), 1, "one run");
         *runs.first().unwrap()
     }
@@ -572,7 +568,9 @@ impl Booted {
 
 /// A plan from its file's text.
 pub(crate) fn plan(text: &str) -> Plan {
-    read(text.as_bytes(), &Catalog::default()).unwrap_or_else(|faults| panic!("{}", faults.render("test.yaml", false))).plan
+    read(text.as_bytes(), &Catalog::default())
+        .unwrap_or_else(|faults| panic!("{}", faults.render("test.yaml", false)))
+        .plan
 }
 
 pub(crate) fn task<'a>(state: &'a RunState, step: &str, item: u32) -> &'a Task {

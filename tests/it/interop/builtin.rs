@@ -98,7 +98,10 @@ fn fs_pages_a_long_listing_and_reads_what_it_was_started_with() {
     let told = driven(&bench, &calls, &[], &[OLLMCP, "tool-server", "fs", &given]);
     let calls = told["calls"].as_array().unwrap();
     let first = &calls[0]["structured"];
-    assert_eq!((&first["count"], &first["truncated"], &first["next"]), (&json!(10_000), &json!(true), &json!("09999.txt")));
+    assert_eq!(
+        (&first["count"], &first["truncated"], &first["next"]),
+        (&json!(10_000), &json!(true), &json!("09999.txt"))
+    );
     let second = &calls[1]["structured"];
     assert_eq!((&second["count"], &second["truncated"]), (&json!(500), &json!(false)));
     assert_eq!(calls[2]["structured"]["text"], "given");
@@ -175,7 +178,8 @@ fn db_serves_the_official_client_and_only_reads() {
         is_error(call, &["hint: "]);
     }
     assert!(!bench.project("none.db").exists());
-    let left = bench.ollmcp(["call", "db.query", "database=t.db", "sql=select count(*) as n from t", "--json"]).exits(0);
+    let left =
+        bench.ollmcp(["call", "db.query", "database=t.db", "sql=select count(*) as n from t", "--json"]).exits(0);
     assert_eq!(left.json()["rows"], json!([{ "n": 2 }]));
 }
 

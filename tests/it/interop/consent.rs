@@ -118,7 +118,8 @@ fn a_server_gets_only_what_it_was_given_by_name() {
     command.env("USERLIKE", "bob").env("PASSED", "on").env("NOT_PASSED", "no").env("LC_ALL", "C.UTF-8");
     command.env("ANTHROPIC_API_KEY", "sk-canary-0123456789").env("MY_TOKEN", "t-canary");
     let told = Told::from(command.output().unwrap()).exits(0);
-    let told = told.says("mcpServers.log.env.LITERAL: names the variable `NOT_SET_AT_ALL`, which is not set").hides("canary");
+    let told =
+        told.says("mcpServers.log.env.LITERAL: names the variable `NOT_SET_AT_ALL`, which is not set").hides("canary");
     let environment = told.json();
     assert_eq!(environment["GREETING"], "hi bob, default");
     assert_eq!(environment["LITERAL"], "${NOT_SET_AT_ALL}");

@@ -131,7 +131,11 @@ fn a_server_that_cannot_start_is_told_with_its_last_words() {
     let mut silent = bench.log_server(&["--silent"]);
     silent["start_timeout_ms"] = 700.into();
     bench.servers(&json!({ "log": silent }));
-    bench.ollmcp(["--config", "servers.json", "call", "log.echo"]).exits(1).says("no answer within 700 ms").says("I do not speak");
+    bench
+        .ollmcp(["--config", "servers.json", "call", "log.echo"])
+        .exits(1)
+        .says("no answer within 700 ms")
+        .says("I do not speak");
 }
 
 #[test]

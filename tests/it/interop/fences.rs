@@ -40,7 +40,9 @@ fn own_tools_in_a_plan_do_not_leave_the_project() {
         let steps: String = ways_out(&bench, file)
             .iter()
             .enumerate()
-            .map(|(at, way)| format!("  - {{ id: s{at}, tool: {tool}, with: {{ {} }} }}\n", arguments.replace("PATH", way)))
+            .map(|(at, way)| {
+                format!("  - {{ id: s{at}, tool: {tool}, with: {{ {} }} }}\n", arguments.replace("PATH", way))
+            })
             .collect();
         bench.steps(&steps);
         let report = bench.ollmcp(["--json", "run", "p.yaml"]).exits(1).json();
@@ -183,7 +185,8 @@ steps:
 fn a_check_does_not_look_outside_the_project() {
     let bench = bench();
     for way in ways_out(&bench, "a.txt") {
-        bench.steps(&format!("  - {{ id: a, value: 1, done_when: [ {{ file: {{ path: {way}, exists: true }} }} ] }}\n"));
+        bench
+            .steps(&format!("  - {{ id: a, value: 1, done_when: [ {{ file: {{ path: {way}, exists: true }} }} ] }}\n"));
         bench.ollmcp(["run", "p.yaml"]).exits(1).says("it is not looked at");
     }
     let database = bench.outside("made.db").display().to_string();

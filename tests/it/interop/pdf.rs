@@ -28,12 +28,9 @@ fn tables_are_found_at_least_as_well_as_by_the_engine_alone() {
     let told = python(&bench, "score_tables.py", &score).exits(0);
     let scores: Value = serde_json::from_slice(&fs::read(scores).unwrap()).unwrap();
     // Adjacency and whole rows of pdfni 0.2.0 unaided on the same half of the documents.
-    for (group, measure, bar) in [
-        ("human", "adj_f1", 0.902),
-        ("checked", "adj_f1", 0.898),
-        ("ALL+", "adj_f1", 0.910),
-        ("ALL+", "row_f1", 0.855),
-    ] {
+    for (group, measure, bar) in
+        [("human", "adj_f1", 0.902), ("checked", "adj_f1", 0.898), ("ALL+", "adj_f1", 0.910), ("ALL+", "row_f1", 0.855)]
+    {
         let reached = scores[group][measure].as_f64().unwrap_or_else(|| panic!("no {group} {measure} in {scores}"));
         assert!(reached >= bar, "{group} {measure}: {reached} is below {bar}\n{}", told.out);
     }
