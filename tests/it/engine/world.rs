@@ -480,7 +480,13 @@ impl Booted {
     }
 
     pub(crate) fn start_as(&self, run: RunId, plan: &Plan, leaves: bool) -> oneshot::Receiver<RunExit> {
-        let origin = Origin { project: "p".to_owned(), plan_source: "test".to_owned(), fresh: false, name: None };
+        let origin = Origin {
+            project: "p".to_owned(),
+            plan_source: "test".to_owned(),
+            fresh: false,
+            name: None,
+            granted: Vec::new(),
+        };
         let first = accept(run, plan, Map::new(), origin);
         self.engine.start_run(run, Beginning::New(Box::new(first)), leaves).unwrap()
     }
