@@ -11,5 +11,6 @@ mod journal;
 mod lock;
 mod pdf;
 mod plan_file;
+mod state;
 mod tidy;
 mod tool;
