@@ -7,4 +7,4 @@ mod stories;
 mod story;
 mod table;
 
-pub(crate) use story::Story;
+pub(crate) use story::{Plans, Story, quarantine};

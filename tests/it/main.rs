@@ -15,5 +15,6 @@ mod lock;
 mod pdf;
 mod plan_file;
 mod reference;
+mod state;
 mod tidy;
 mod tool;

@@ -323,6 +323,15 @@ impl Story {
         told
     }
 
+    /// The same without telling and comparing.
+    pub(crate) fn run_quietly(&mut self, commands: &str) {
+        for text in commands.split(';').map(str::trim) {
+            let command = self.command(text);
+            self.tell(command).unwrap_or_else(|refusal| panic!("`{text}` was refused: {refusal}"));
+            self.consequences();
+        }
+    }
+
     pub(crate) fn events_text(&self, events: &[Event]) -> String {
         events.iter().map(|event| self.event_text(event)).collect::<Vec<_>>().join("; ")
     }
