@@ -179,7 +179,10 @@ fn tool(name: &'static str, description: &'static str, input: Value, output: Val
 }
 
 fn text<'a>(arguments: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
-    arguments.get(name).and_then(Value::as_str).ok_or_else(|| format!("`{name}` is missing or no text"))
+    arguments
+        .get(name)
+        .and_then(Value::as_str)
+        .ok_or_else(|| format!("`{name}` is missing or no text; hint: give it as a string"))
 }
 
 fn known(arguments: &Map<String, Value>, names: &[&str]) -> Result<(), String> {
@@ -232,7 +235,12 @@ impl ServerHandler for DbServer {
 pub async fn serve() -> Result<(), String> {
     let base = std::env::current_dir().map_err(|error| format!("cannot tell the current folder: {error}"))?;
     bound_memory(HEAP_BYTES_MAX).await?;
-    let service = DbServer::new(base).serve(rmcp::transport::stdio()).await.map_err(|error| error.to_string())?;
+    let service = match DbServer::new(base).serve(rmcp::transport::stdio()).await {
+        Ok(service) => service,
+        // Somebody looked whether the program starts, and left.
+        Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(error) => return Err(error.to_string()),
+    };
     service.waiting().await.map_err(|error| error.to_string())?;
     Ok(())
 }

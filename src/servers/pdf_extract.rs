@@ -55,7 +55,12 @@ pub async fn serve(workers: Workers, policy: PathPolicy) -> Result<(), ServeErro
     #[expect(clippy::disallowed_methods, reason = "the spill folder is this process's contract with its one client")]
     let spill_dir = std::env::var(SPILL_DIR_VARIABLE).ok().filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let server = PdfServer::new(workers, policy, spill_dir);
-    let running = server.serve(rmcp::transport::stdio()).await.map_err(|error| ServeError::Start(error.into()))?;
+    let running = match server.serve(rmcp::transport::stdio()).await {
+        Ok(running) => running,
+        // Somebody looked whether the program starts, and left.
+        Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(error) => return Err(ServeError::Start(error.into())),
+    };
     running.waiting().await.map_err(|error| ServeError::Served(error.into()))?;
     Ok(())
 }

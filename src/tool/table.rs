@@ -102,9 +102,7 @@ fn tool_spec(server: &ServerSpec, tool: &Tool) -> Option<ToolSpec> {
     }
     let correction = server.overrides.get(tool.name.as_ref());
     for argument in correction.map(|one| one.files.as_slice()).unwrap_or_default() {
-        if let Some(Value::Object(schema)) = input_schema.get_mut("properties").and_then(|all| all.get_mut(argument)) {
-            schema.insert("format".to_owned(), "path".into());
-        }
+        mark_as_path(&mut input_schema, argument);
     }
     let meta = tool.meta.as_ref().and_then(|meta| meta.0.get(OUTPUT_VERSION));
     let output_version = match meta {
@@ -120,6 +118,19 @@ fn tool_spec(server: &ServerSpec, tool: &Tool) -> Option<ToolSpec> {
         repeat: correction.and_then(|one| one.repeat).unwrap_or_else(|| repeat_class(tool.annotations.as_ref())),
         output_version,
     })
+}
+
+/// Notes in a schema that an argument is a file, also where the server says nothing about its arguments.
+fn mark_as_path(input_schema: &mut Value, argument: &str) {
+    let Value::Object(schema) = input_schema else { return };
+    let properties = schema.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    let Value::Object(properties) = properties else { return };
+    let property = properties.entry(argument).or_insert(Value::Bool(true));
+    if !property.is_object() {
+        *property = Value::Object(Map::new());
+    }
+    let property = property.as_object_mut().expect("it was made an object just now");
+    property.insert("format".to_owned(), "path".into());
 }
 
 /// The class that annotations give; what is not said is the worst.
@@ -177,6 +188,23 @@ mod tests {
         );
         assert_eq!(table.specs[3].output_version, "3");
         assert_eq!(table.specs[4].path_arguments(), ["p"]);
+    }
+
+    #[test]
+    fn an_argument_that_the_server_does_not_describe_can_be_a_file_too() {
+        let mut server = ServerSpec::new("s", "c", &[]);
+        for name in ["any", "odd"] {
+            server.overrides.insert(name.into(), ToolOverride { repeat: None, files: vec!["p".into()] });
+        }
+        let odd = json!({ "type": "object", "properties": { "p": true } });
+        let tools = [
+            json!({ "name": "any", "inputSchema": { "type": "object" } }),
+            json!({ "name": "odd", "inputSchema": odd }),
+        ];
+        let table = table(&server, &tools);
+        assert_eq!(table.specs[0].path_arguments(), ["p"]);
+        assert_eq!(table.specs[1].path_arguments(), ["p"]);
+        assert_eq!(table.check("s", "any", json!({ "p": "x", "q": 1 }).as_object().unwrap()), Ok(()));
     }
 
     #[test]

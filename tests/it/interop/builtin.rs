@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn server<'a>(name: &'a str) -> [&'a str; 3] {
+fn server(name: &str) -> [&str; 3] {
     [OLLMCP, "tool-server", name]
 }
 

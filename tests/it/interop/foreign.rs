@@ -125,6 +125,6 @@ fn servers_of_the_official_sdk_work_in_both_shapes_of_failure() {
   - { id: typed, tool: sdk.add, with: { left: two, right: 40 } }
 ",
     );
-    let told = bench.run(&[]).exits(1).says("no ink").says("has no tool `nothing`").says("`left`");
+    let told = bench.run(&[]).exits(1).says("Error executing tool fail").says("has no tool `nothing`").says("`left`");
     assert_eq!(step(&told.json(), "add")["done"], 1);
 }
