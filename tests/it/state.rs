@@ -72,9 +72,13 @@ fn work() -> Work {
 
 /// Every key and value in sled, once nobody has it open any more.
 fn contents(state_folder: &Path) -> Contents {
+    readable(state_folder).unwrap()
+}
+
+fn readable(state_folder: &Path) -> sled::Result<Contents> {
     for _ in 0..200 {
         match sled::open(state_folder.join("sled")) {
-            Ok(db) => return db.iter().map(|entry| entry.unwrap()).map(|(k, v)| (k.to_vec(), v.to_vec())).collect(),
+            Ok(db) => return db.iter().map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect(),
             // The thread that writes behind lets go a moment after its last handle.
             Err(error) if error.to_string().contains("lock") => std::thread::sleep(std::time::Duration::from_millis(10)),
             Err(error) => panic!("{error}"),
@@ -406,4 +410,30 @@ fn a_run_that_does_not_fold_stops_the_store_where_it_is_and_says_so() {
     state.settle();
     assert!(state.fault().unwrap().contains("does not fold"));
     assert_eq!(state.reader().position().unwrap(), position, "it does not pass over what it could not fold");
+}
+
+/// sled checks what it reads: a flipped bit of its file is found at the open, or by whoever reads the value.
+#[test]
+fn a_flipped_bit_in_the_file_is_never_taken_for_good() {
+    let name = Path::new("sled/db");
+    let bytes = fs::read(base().folder.path().join(name)).unwrap();
+    let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    let mut harmed = 0;
+    for number in 0..16 {
+        let at = used[number * used.len() / 16 + 7];
+        let folder = copied(base().folder.path());
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        fs::write(folder.path().join(name), changed).unwrap();
+        let store = store::open(folder.path()).unwrap();
+        store.state.settle();
+        let is_said = !store.notes.is_empty();
+        drop(store);
+        match readable(folder.path()) {
+            Ok(found) => same(&found, &base().contents, &format!("byte {at}")),
+            Err(error) => assert!(error.to_string().to_lowercase().contains("corrupt"), "byte {at}: {error}"),
+        }
+        harmed += usize::from(is_said);
+    }
+    assert!(harmed > 0, "some of the flips hit what the open reads");
 }
