@@ -21,10 +21,10 @@ use crate::domain::run::RunState;
 use crate::engine::root::{RegistryDoor, Service};
 use crate::engine::tree::TreeNode;
 use crate::journal::blobs::Blobs;
-use crate::report::detail::{AskLine, RunDetail, ask_lines};
+use crate::report::detail::{AskLine, RunDetail, ask_lines_of};
 use crate::report::item::ItemStory;
 use crate::report::line::RunLine;
-use crate::state::StateHandle;
+use crate::state::{Outline, StateHandle};
 
 type TreeAsker = Arc<dyn Fn() -> BoxFuture<'static, Option<TreeNode>> + Send + Sync>;
 
@@ -129,12 +129,8 @@ async fn settled<T: Send + 'static>(
     tokio::task::spawn_blocking(read).await.map_err(internal)?.map_err(internal)
 }
 
-async fn all_runs(shared: &Arc<Shared>) -> Result<Vec<RunState>, Failed> {
-    settled(shared, |shared| {
-        let reader = shared.state.reader();
-        reader.heads()?.iter().filter_map(|head| reader.run(head.run).transpose()).collect()
-    })
-    .await
+async fn all_runs(shared: &Arc<Shared>) -> Result<Vec<Outline>, Failed> {
+    settled(shared, |shared| shared.state.reader().outlines()).await
 }
 
 fn run_id(text: &str) -> Result<RunId, Failed> {
@@ -150,7 +146,8 @@ async fn one_run(shared: &Arc<Shared>, id: &str) -> Result<RunState, Failed> {
 async fn runs(State(shared): State<Arc<Shared>>) -> Answered<Vec<RunLine>> {
     let live = shared.door.runs().await;
     let all = all_runs(&shared).await?;
-    Ok(Json(all.iter().map(|state| RunLine::new(state, live.contains(&state.head.run))).collect()))
+    let line = |run: &Outline| RunLine::of(&run.head, run.plan.name(), &run.steps, live.contains(&run.head.run));
+    Ok(Json(all.iter().map(line).collect()))
 }
 
 async fn run(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answered<RunDetail> {
@@ -176,7 +173,7 @@ async fn item(
 
 async fn asks(State(shared): State<Arc<Shared>>) -> Answered<Vec<AskLine>> {
     let all = all_runs(&shared).await?;
-    Ok(Json(all.iter().flat_map(ask_lines).collect()))
+    Ok(Json(all.iter().flat_map(|run| ask_lines_of(&run.head, &run.plan)).collect()))
 }
 
 async fn answer(
@@ -186,8 +183,8 @@ async fn answer(
 ) -> Answered<()> {
     let ask = Uuid::parse_str(&id).map(AskId).map_err(|_| not_found(format!("`{id}` is no question")))?;
     let all = all_runs(&shared).await?;
-    let state = all.iter().find(|state| state.head.asks.contains_key(&ask));
-    let run = state.ok_or_else(|| not_found(format!("no open question {id}")))?.head.run;
+    let found = all.iter().find(|run| run.head.asks.contains_key(&ask));
+    let run = found.ok_or_else(|| not_found(format!("no open question {id}")))?.head.run;
     let blobs = shared.blobs.clone();
     let by = answer.by.clone();
     let parsed = tokio::task::spawn_blocking(move || parse_answer(&blobs, &answer)).await.map_err(internal)?;

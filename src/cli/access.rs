@@ -7,7 +7,7 @@ use crate::api::client::ClientError;
 use crate::app::place::Standing;
 use crate::domain::ids::RunId;
 use crate::domain::run::{Head, RunState};
-use crate::report::detail::{AskLine, RunDetail, ask_lines};
+use crate::report::detail::{AskLine, RunDetail, ask_lines_of};
 use crate::report::item::ItemStory;
 use crate::report::line::RunLine;
 use crate::state::Reader;
@@ -48,8 +48,8 @@ impl Looking {
         match (&self.access, self.reader()) {
             (Access::Other(client), _) => Ok(self.runtime.block_on(client.get("/v1/runs"))?),
             (_, Some(reader)) => {
-                let states = states(reader)?;
-                Ok(states.iter().map(|state| RunLine::new(state, false)).collect())
+                let outlines = reader.outlines()?;
+                Ok(outlines.iter().map(|run| RunLine::of(&run.head, run.plan.name(), &run.steps, false)).collect())
             }
             (_, None) => Ok(Vec::new()),
         }
@@ -61,6 +61,9 @@ impl Looking {
             Some(reader) => find_run(&reader.heads()?, name),
             None => {
                 let runs = self.runs()?;
+                if let Some(named) = runs.iter().rev().find(|run| run.name.as_deref() == Some(name)) {
+                    return named.run.parse().map(RunId).map_err(|_| CliError::failed("the run has no id"));
+                }
                 let ids = runs.iter().filter_map(|run| run.run.parse().ok().map(RunId));
                 find_id(&ids.collect::<Vec<_>>(), name)
             }
@@ -87,7 +90,10 @@ impl Looking {
     pub(super) fn asks(&self) -> Result<Vec<AskLine>, CliError> {
         match (&self.access, self.reader()) {
             (Access::Other(client), _) => Ok(self.runtime.block_on(client.get("/v1/asks"))?),
-            (_, Some(reader)) => Ok(states(reader)?.iter().flat_map(ask_lines).collect()),
+            (_, Some(reader)) => {
+                let outlines = reader.outlines()?;
+                Ok(outlines.iter().flat_map(|run| ask_lines_of(&run.head, &run.plan)).collect())
+            },
             (_, None) => Ok(Vec::new()),
         }
     }
@@ -98,17 +104,14 @@ impl Looking {
         reader.run(run)?.ok_or_else(|| CliError::usage(format!("no run {run}")))
     }
 
+    /// For what needs the journal, when it cannot be used; the warning before it said why.
+    pub(super) fn nothing_runs(&self, what: &str) -> CliError {
+        CliError::failed(format!("without the journal nothing can be {what}")).hint("the warning above says how to get it back")
+    }
+
     pub(super) const fn runtime(&self) -> &tokio::runtime::Runtime {
         &self.runtime
     }
-}
-
-fn states(reader: &Reader) -> Result<Vec<RunState>, CliError> {
-    let mut states = Vec::new();
-    for head in reader.heads()? {
-        states.extend(reader.run(head.run)?);
-    }
-    Ok(states)
 }
 
 /// The run that a person names: `last`, a name, a full id or a unique beginning of one.

@@ -1,7 +1,9 @@
 //! What every verb needs: where the person stands, the store, and the way to a process that owns the state folder.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::CliError;
 use super::output;
@@ -11,6 +13,12 @@ use crate::app::store::{self, Store};
 use crate::config::Flags;
 use crate::config::project::Project;
 use crate::os::lock::{LockError, Owner, StateLock};
+
+/// What a command that only reads, or gives one answer, notes in the lock.
+const LOOK: &str = "look";
+/// How long a command waits for one that looks, and for a process in charge to answer: beginning and ending take time.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The command line's common part.
 #[derive(Debug)]
@@ -40,6 +48,11 @@ pub(super) struct OwnStore {
     _lock: StateLock,
 }
 
+/// Whether the lock is held by a command that only looks, or by one that has not said yet what it does.
+fn is_looking(owner: Option<&Owner>) -> bool {
+    owner.is_none_or(|owner| owner.verb == LOOK)
+}
+
 impl Context {
     /// Where the person stands; `make` makes a project where there is none.
     pub(super) fn standing(&self, make: bool) -> Result<Standing, CliError> {
@@ -61,6 +74,19 @@ impl Context {
         Ok(standing)
     }
 
+    /// Takes the state folder for `verb`. Who only looks has it for a moment: that moment is waited for.
+    fn lock_patiently(&self, project: &Project, verb: &str) -> Result<StateLock, LockError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lock(project, verb) {
+                Err(LockError::Held { owner, .. }) if is_looking(owner.as_ref()) && Instant::now() < deadline => {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Takes the state folder for `verb`.
     pub(super) fn lock(&self, project: &Project, verb: &str) -> Result<StateLock, LockError> {
         let command: Vec<String> = std::env::args().collect();
@@ -75,7 +101,7 @@ impl Context {
 
     /// The store for work.
     pub(super) fn own_store(&self, project: &Project, verb: &str) -> Result<OwnStore, CliError> {
-        let lock = self.lock(project, verb).map_err(|error| held(&error))?;
+        let lock = self.lock_patiently(project, verb).map_err(|error| held(&error))?;
         let store = open_noted(&project.state)?;
         Ok(OwnStore { store, _lock: lock })
     }
@@ -83,7 +109,19 @@ impl Context {
     /// The store for reading and answering: here, or over the socket of the process that owns it.
     pub(super) fn access(&self, standing: &Standing) -> Result<Access, CliError> {
         let project = project_of(standing)?;
-        match self.lock(project, "look") {
+        let deadline = Instant::now() + PATIENCE;
+        let lock = loop {
+            match self.lock(project, LOOK) {
+                // A process in charge that has just begun, or is about to end, has no socket.
+                Err(LockError::Held { .. })
+                    if UnixStream::connect(socket(&project.state)).is_err() && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                result => break result,
+            }
+        };
+        match lock {
             Ok(lock) => match store::open(&project.state) {
                 Ok(store) => {
                     store.notes.iter().for_each(|text| output::note(text));
@@ -91,6 +129,9 @@ impl Context {
                 }
                 Err(error) => self.state_only(&project.state, error),
             },
+            Err(error @ LockError::Held { .. }) if matches!(&error, LockError::Held { owner, .. } if is_looking(owner.as_ref())) => {
+                Err(held(&error))
+            }
             Err(LockError::Held { .. }) => Ok(Access::Other(Client::new(socket(&project.state)))),
             Err(error) => Err(held(&error)),
         }

@@ -7,8 +7,8 @@ use super::SHAPE_VERSION;
 use super::line::RunLine;
 use crate::domain::event::{StepEnd, TaskEnd};
 use crate::domain::ids::StepIndex;
-use crate::domain::plan::StepKind;
-use crate::domain::run::{AskKind, RunState, StepPhase, Task, TaskPhase};
+use crate::domain::plan::{Plan, StepKind};
+use crate::domain::run::{AskKind, Head, RunState, StepPhase, Task, TaskPhase};
 
 /// Most items that are listed with their reasons; the rest is counted.
 pub const LISTED_MAX: usize = 200;
@@ -155,11 +155,17 @@ pub fn not_done(state: &RunState) -> Vec<NotDone> {
 /// Open questions of a run.
 #[must_use]
 pub fn ask_lines(state: &RunState) -> Vec<AskLine> {
-    let asks = state.head.asks.iter();
+    ask_lines_of(&state.head, &state.plan)
+}
+
+/// The same from the parts that it needs: no tasks.
+#[must_use]
+pub fn ask_lines_of(head: &Head, plan: &Plan) -> Vec<AskLine> {
+    let asks = head.asks.iter();
     asks.map(|(id, ask)| AskLine {
         id: id.to_string(),
-        run: state.head.run.to_string(),
-        step: state.step(ask.task.step).id.to_string(),
+        run: head.run.to_string(),
+        step: plan.step(ask.task.step).id.to_string(),
         item: ask.key.clone(),
         what: ask.what.clone(),
         answers: match ask.kind {

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::event::RunEnd;
-use crate::domain::run::{Head, RunState};
+use crate::domain::run::{Head, RunState, StepState};
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunLine {
     /// Full id.
     pub run: String,
+    /// The name that it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Name of its plan.
     pub plan: String,
     /// `running`, `waiting`, `interrupted`, `complete`, `partial`, `failed` or `cancelled`.
@@ -21,27 +24,34 @@ pub struct RunLine {
     /// Tasks done.
     pub done: u64,
     /// Tasks failed or set aside.
-    pub not_done: u64,
+    pub not_done_count: u64,
     /// Questions that wait for a person.
-    pub asks: usize,
+    pub open_asks: usize,
 }
 
 impl RunLine {
     /// The line of a run; `is_live`: a process is at work on it.
     #[must_use]
     pub fn new(state: &RunState, is_live: bool) -> Self {
+        Self::of(&state.head, state.plan.name(), &state.steps, is_live)
+    }
+
+    /// The same from the parts that it needs: no tasks.
+    #[must_use]
+    pub fn of(head: &Head, plan: &str, steps: &[StepState], is_live: bool) -> Self {
         let sum = |count: fn(&crate::domain::run::Counts) -> u32| {
-            state.steps.iter().map(|step| u64::from(count(&step.counts))).sum()
+            steps.iter().map(|step| u64::from(count(&step.counts))).sum()
         };
         Self {
-            run: state.head.run.to_string(),
-            plan: state.plan.name().to_owned(),
-            state: state_word(&state.head, is_live).to_owned(),
-            started_ms: state.head.started_ms,
-            last_ms: state.head.last_ms,
+            run: head.run.to_string(),
+            name: head.origin.name.clone(),
+            plan: plan.to_owned(),
+            state: state_word(head, is_live).to_owned(),
+            started_ms: head.started_ms,
+            last_ms: head.last_ms,
             done: sum(|counts| counts.done),
-            not_done: sum(|counts| counts.failed + counts.quarantined),
-            asks: state.head.asks.len(),
+            not_done_count: sum(|counts| counts.failed + counts.quarantined),
+            open_asks: head.asks.len(),
         }
     }
 }

@@ -141,14 +141,14 @@ pub fn not_done(items: &[NotDone], untold: usize) -> String {
 pub fn runs(runs: &[RunLine]) -> String {
     let mut rows = table(&["RUN", "PLAN", "STATE", "STARTED", "DONE", "NOT DONE", ""]);
     for run in runs {
-        let note = if run.asks > 0 { format!("{} for you: ollmcp inbox", plural(run.asks as u64, "question")) } else { String::new() };
+        let note = if run.open_asks > 0 { format!("{} for you: ollmcp inbox", plural(run.open_asks as u64, "question")) } else { String::new() };
         rows.add_row([
             run.run[..18.min(run.run.len())].to_owned(),
             clean(&run.plan),
             run.state.clone(),
             moment(run.started_ms),
             thousands(run.done),
-            thousands(run.not_done),
+            thousands(run.not_done_count),
             note,
         ]);
     }

@@ -3,6 +3,7 @@
 
 mod agents;
 mod config;
+mod crash;
 mod database;
 mod fs_server;
 mod journal;
