@@ -7,11 +7,17 @@ pub const STEP: &str = "step";
 /// Span of an attempt: the GenAI name, so that traces read alike with and without a model.
 pub const ATTEMPT: &str = "invoke_agent";
 
+/// Span of a tool call.
+pub const TOOL: &str = "execute_tool";
+/// Goes over every filter: below these levels the libraries write whole messages, with secrets that are masked only
+/// after them.
+const SILENCED: &str = ",rmcp=warn,hyper=info,hyper_util=info,sqlx=warn";
+
 /// Starts writing log lines to standard error when `filter` (the content of `RUST_LOG`) asks for any.
 pub fn start(filter: Option<&str>) {
     let Some(filter) = filter.filter(|filter| !filter.is_empty()) else { return };
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_env_filter(tracing_subscriber::EnvFilter::new(format!("{filter}{SILENCED}")))
         .with_writer(std::io::stderr)
         .with_target(false)
         // It would print them, and a print to a closed terminal panics.
@@ -42,5 +48,17 @@ pub fn attempt_span(step: &tracing::Span, role: &str, item: u32) -> tracing::Spa
         "gen_ai.operation.name" = "invoke_agent",
         "gen_ai.agent.name" = role,
         "ollmcp.item" = item
+    )
+}
+
+/// The span of a tool call, inside the attempt that makes it.
+#[must_use]
+pub fn tool_span(server: &str, tool: &str, call_key: &str) -> tracing::Span {
+    tracing::info_span!(
+        TOOL,
+        "gen_ai.operation.name" = "execute_tool",
+        "gen_ai.tool.name" = tool,
+        "ollmcp.server" = server,
+        "ollmcp.call_key" = call_key
     )
 }

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Answer, Refused};
+use super::{Answer, Call, ROUTES, Refused};
 use crate::domain::command::{Command, Refusal};
 use crate::domain::event::DoubtAnswer;
 use crate::domain::ids::{AskId, RunId};
@@ -21,10 +21,10 @@ use crate::domain::run::RunState;
 use crate::engine::root::{RegistryDoor, Service};
 use crate::engine::tree::TreeNode;
 use crate::journal::blobs::Blobs;
-use crate::report::detail::{AskLine, RunDetail, ask_lines_of};
+use crate::report::detail::{AskLine, RunDetail, ask_lines};
 use crate::report::item::ItemStory;
 use crate::report::line::RunLine;
-use crate::state::{Outline, StateHandle};
+use crate::state::StateHandle;
 
 type TreeAsker = Arc<dyn Fn() -> BoxFuture<'static, Option<TreeNode>> + Send + Sync>;
 
@@ -61,15 +61,21 @@ impl ControlSocket {
     }
 
     fn router(&self) -> Router {
-        Router::new()
-            .route("/v1/runs", get(runs))
-            .route("/v1/runs/{id}", get(run))
-            .route("/v1/runs/{id}/items", get(item))
-            .route("/v1/runs/{id}/cancel", post(cancel))
-            .route("/v1/asks", get(asks))
-            .route("/v1/asks/{id}", post(answer))
-            .route("/v1/tree", get(tree))
-            .with_state(self.shared.clone())
+        let router = Router::new();
+        let router = ROUTES.iter().fold(router, |router, route| router.route(route.path, handler(route.call)));
+        router.with_state(self.shared.clone())
+    }
+}
+
+fn handler(call: Call) -> MethodRouter<Arc<Shared>> {
+    match call {
+        Call::Runs => get(runs),
+        Call::Run => get(run),
+        Call::Item => get(item),
+        Call::Cancel => post(cancel),
+        Call::Asks => get(asks),
+        Call::Answer => post(answer),
+        Call::Tree => get(tree),
     }
 }
 
@@ -129,8 +135,9 @@ async fn settled<T: Send + 'static>(
     tokio::task::spawn_blocking(read).await.map_err(internal)?.map_err(internal)
 }
 
-async fn all_runs(shared: &Arc<Shared>) -> Result<Vec<Outline>, Failed> {
-    settled(shared, |shared| shared.state.reader().outlines()).await
+/// Runs that wait for a person.
+async fn asking(shared: &Arc<Shared>) -> Result<Vec<RunState>, Failed> {
+    settled(shared, |shared| shared.state.reader().asking()).await
 }
 
 fn run_id(text: &str) -> Result<RunId, Failed> {
@@ -145,9 +152,8 @@ async fn one_run(shared: &Arc<Shared>, id: &str) -> Result<RunState, Failed> {
 
 async fn runs(State(shared): State<Arc<Shared>>) -> Answered<Vec<RunLine>> {
     let live = shared.door.runs().await;
-    let all = all_runs(&shared).await?;
-    let line = |run: &Outline| RunLine::of(&run.head, run.plan.name(), &run.steps, live.contains(&run.head.run));
-    Ok(Json(all.iter().map(line).collect()))
+    let all = settled(&shared, |shared| shared.state.reader().outlines()).await?;
+    Ok(Json(all.iter().map(|(head, steps)| RunLine::new(head, steps, live.contains(&head.run))).collect()))
 }
 
 async fn run(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answered<RunDetail> {
@@ -172,19 +178,15 @@ async fn item(
 }
 
 async fn asks(State(shared): State<Arc<Shared>>) -> Answered<Vec<AskLine>> {
-    let all = all_runs(&shared).await?;
-    Ok(Json(all.iter().flat_map(|run| ask_lines_of(&run.head, &run.plan)).collect()))
+    let all = asking(&shared).await?;
+    Ok(Json(all.iter().flat_map(ask_lines).collect()))
 }
 
-async fn answer(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    Json(answer): Json<Answer>,
-) -> Answered<()> {
+async fn answer(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(answer): Json<Answer>) -> Answered<()> {
     let ask = Uuid::parse_str(&id).map(AskId).map_err(|_| not_found(format!("`{id}` is no question")))?;
-    let all = all_runs(&shared).await?;
-    let found = all.iter().find(|run| run.head.asks.contains_key(&ask));
-    let run = found.ok_or_else(|| not_found(format!("no open question {id}")))?.head.run;
+    let all = asking(&shared).await?;
+    let state = all.iter().find(|state| state.head.asks.contains_key(&ask));
+    let run = state.ok_or_else(|| not_found(format!("no open question {id}")))?.head.run;
     let blobs = shared.blobs.clone();
     let by = answer.by.clone();
     let parsed = tokio::task::spawn_blocking(move || parse_answer(&blobs, &answer)).await.map_err(internal)?;

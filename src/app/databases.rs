@@ -4,30 +4,25 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
+
+use crate::database::address::Address;
 use crate::database::{self, Database, DatabaseError, Databases};
 
-/// Databases of this process. Relative files are relative to the project folder.
+/// Databases of this process. Relative files are relative to the project folder; files outside of it are opened only
+/// if the person named them.
 #[derive(Debug)]
 pub struct OpenDatabases {
     base: PathBuf,
+    granted: Vec<PathBuf>,
     open: Mutex<BTreeMap<String, Arc<dyn Database>>>,
 }
 
 impl OpenDatabases {
-    /// With a base folder for relative files.
+    /// With a base folder, and the files outside of it that may be opened.
     #[must_use]
-    pub fn new(base: PathBuf) -> Self {
-        Self { base, open: Mutex::default() }
-    }
-}
-
-impl OpenDatabases {
-    /// Closes all: each database is one file afterwards.
-    pub async fn close_all(&self) {
-        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        for database in open.into_values() {
-            database.close().await;
-        }
+    pub fn new(base: PathBuf, granted: Vec<PathBuf>) -> Self {
+        Self { base, granted, open: Mutex::default() }
     }
 }
 
@@ -37,8 +32,19 @@ impl Databases for OpenDatabases {
         if let Some(database) = open.get(address) {
             return Ok(database.clone());
         }
+        let Address::Sqlite(path) = Address::parse(address, &self.base)?;
+        database::may_touch(&path, &self.base, &self.granted)?;
         let database = database::open(address, &self.base)?;
         open.insert(address.to_owned(), database.clone());
         Ok(database)
+    }
+
+    fn close_all(&self) -> BoxFuture<'_, ()> {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        Box::pin(async move {
+            for database in open.into_values() {
+                database.close().await;
+            }
+        })
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::agent::{Agents, Source};
-use crate::config::{self, Flags, Given, Home, Settings, project, shipped};
 use crate::config::project::{Project, ProjectError};
+use crate::config::{self, Flags, Given, Home, Settings, project, shipped};
 
 /// Everything that is known before a plan is read.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Standing {
     pub project: Option<Project>,
     /// The configuration.
     pub settings: Settings,
+    /// The one file that it came from (`--config`), for servers of ours that are started with it.
+    pub config_file: Option<PathBuf>,
     /// Agents by name.
     pub agents: Agents,
     /// What people should be told.
@@ -30,10 +32,10 @@ pub struct Standing {
 #[derive(Debug, thiserror::Error)]
 pub enum StandingError {
     /// The configuration has faults.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] config::ConfigError),
     /// The project cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Project(#[from] ProjectError),
     /// The system refused something.
     #[error("cannot find out where this is: {0}")]
@@ -81,7 +83,8 @@ impl Standing {
         sources.extend([Source::Folder(&user), Source::Folder(&own)]);
         let (agents, faults) = Agents::load(&sources);
         notes.extend(faults.iter().map(ToString::to_string));
-        Ok(Self { cwd, environment, home, project, settings, agents, notes })
+        let config_file = flags.config.as_ref().map(|file| cwd.join(file));
+        Ok(Self { cwd, environment, home, project, settings, config_file, agents, notes })
     }
 
     /// The project folder, or the folder that the person stands in.

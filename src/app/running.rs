@@ -26,7 +26,7 @@ pub fn spill_dir(state_folder: &Path) -> PathBuf {
 /// Puts the ports together. Nothing is started.
 ///
 /// # Errors
-/// Faults in the declarations of tool servers.
+/// This program cannot be found.
 pub fn ports(
     standing: &Standing,
     store: &Store,
@@ -36,16 +36,13 @@ pub fn ports(
     let project = standing.project.as_ref().expect("a store belongs to a project");
     let program = std::env::current_exe().map_err(|error| vec![format!("cannot find this program: {error}")])?;
     let tools = gather(standing, &program, granted, &spill_dir(&project.state));
-    if !tools.faults.is_empty() {
-        return Err(tools.faults);
-    }
     let ports = Ports {
         journal: store.journal.clone(),
         blobs: store.blobs.clone(),
         memory: Arc::new(StoreMemory(store.state.clone())),
         tools: tools.servers.clone(),
         servers: Arc::new(Pool(tools.servers)),
-        databases: Arc::new(OpenDatabases::new(project.folder.clone())),
+        databases: Arc::new(OpenDatabases::new(project.folder.clone(), granted.to_vec())),
         agents: Arc::new(cards(standing)),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
@@ -121,6 +118,6 @@ impl Service for ToolHost {
 
     fn node(&self) -> (String, Vec<TreeNode>) {
         let nodes = self.0.nodes();
-        (format!("{} servers", nodes.len()), nodes)
+        (format!("{} started", crate::report::text::plural(nodes.len() as u64, "server")), nodes)
     }
 }

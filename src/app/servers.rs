@@ -9,7 +9,7 @@ use super::place::Standing;
 use crate::engine::ServerControl;
 use crate::engine::tree::TreeNode;
 use crate::tool::pool::{ServerState, Servers};
-use crate::tool::servers::{Gravity, parse_servers};
+use crate::tool::servers::{Declared, Gravity, parse_servers};
 use crate::tool::spec::{ServerSpec, ToolOverride};
 
 /// Names of our own servers.
@@ -18,30 +18,87 @@ pub const OWN: &[&str] = &["fs", "pdf_extract", "db"];
 /// The servers of a process, and what people should be told of their declarations.
 #[derive(Debug)]
 pub struct ToolServers {
-    /// All of them.
+    /// All of them; those that cannot be started say why when they are asked.
     pub servers: Arc<Servers>,
-    /// Warnings.
+    /// Servers that are declared and cannot be used.
+    pub away: Vec<Away>,
+    /// Warnings, each beginning with the key that it is about.
     pub notes: Vec<String>,
-    /// Faults: the command must not go on.
-    pub faults: Vec<String>,
 }
 
-/// Gathers the servers; nothing is started.
+impl ToolServers {
+    /// Warnings about one server.
+    pub fn notes_of<'a>(&'a self, server: &str) -> impl Iterator<Item = &'a String> {
+        let path = format!("mcpServers.{server}");
+        self.notes.iter().filter(move |note| note.strip_prefix(&path).is_some_and(|rest| rest.starts_with(['.', ':'])))
+    }
+
+    /// The server of a qualified tool name, if it is one that cannot be used.
+    #[must_use]
+    pub fn away_in(&self, qualified: &str) -> Option<&Away> {
+        let begins = |away: &&Away| qualified.strip_prefix(&away.server).is_some_and(|rest| rest.starts_with('.'));
+        self.away.iter().filter(begins).max_by_key(|away| away.server.len())
+    }
+}
+
+/// A declared server that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// Its name.
+    pub server: String,
+    /// Why, as it goes on after the name.
+    pub why: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// What the configuration declares, and which of it cannot be used.
+#[must_use]
+pub fn declared(standing: &Standing) -> (Declared, Vec<Away>) {
+    let environment = &standing.environment;
+    let declared = parse_servers(&standing.settings.tool_document(), &|name| environment.get(name).cloned());
+    let mut away = Vec::new();
+    let refused = declared.refused.iter();
+    away.extend(refused.map(|(server, why)| {
+        let (why, hint) = match why.split_once("; hint: ") {
+            Some((why, hint)) => (why, Some(hint.to_owned())),
+            None => (why.as_str(), None),
+        };
+        Away { server: server.clone(), why: format!("cannot be used: {why}"), hint }
+    }));
+    away.extend(declared.disabled.iter().map(|server| Away {
+        server: server.clone(),
+        why: "is switched off in the configuration".to_owned(),
+        hint: Some("`disabled`, `enabled` or `disabledServers` says so; change it there".to_owned()),
+    }));
+    if let Some(consent) = &standing.settings.needs_consent {
+        let unknown = consent.servers.iter().filter(|name| !declared.servers.iter().any(|spec| spec.name == **name));
+        away.extend(unknown.map(|server| Away {
+            server: server.clone(),
+            why: format!("is declared in `{}`, which counts only after your consent", consent.file.display()),
+            hint: Some("look at what it starts, then add --trust-project-config".to_owned()),
+        }));
+    }
+    (declared, away)
+}
+
+/// Gathers the servers; nothing is started. A server that is declared wrongly stops only those who need it.
 ///
 /// `granted` are paths outside the project folder that the person named; `spill` is where our own servers may leave
 /// large results.
 #[must_use]
 pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &Path) -> ToolServers {
-    let environment = &standing.environment;
-    let declared =
-        parse_servers(&standing.settings.tool_document(), &|name| environment.get(name).cloned());
-    let (mut notes, mut faults) = (Vec::new(), Vec::new());
+    let (declared, away) = declared(standing);
+    let is_told = |path: &str| {
+        let refused = |(name, _): &(String, String)| path.starts_with(&format!("mcpServers.{name}"));
+        declared.refused.iter().any(refused)
+    };
+    let mut notes = Vec::new();
     for note in &declared.notes {
         let hint = note.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-        let line = format!("{}: {}{hint}", note.path, note.message);
-        match note.gravity {
-            Gravity::Warning => notes.push(line),
-            Gravity::Fault => faults.push(line),
+        // What is wrong with a refused server is told by whoever needs it.
+        if note.gravity == Gravity::Warning || !is_told(&note.path) {
+            notes.push(format!("{}: {}{hint}", note.path, note.message));
         }
     }
     let mut specs = Vec::new();
@@ -50,18 +107,24 @@ pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &
     }
     for mut spec in declared.servers {
         spec.cwd.get_or_insert_with(|| standing.folder().to_owned());
-        spec.start_timeout_ms = standing.settings.limits.tool_start_timeout_s * 1000;
+        let own_limit = standing.settings.mcp_servers.get(&spec.name).and_then(|entry| entry.get("start_timeout_ms"));
+        if own_limit.is_none() {
+            spec.start_timeout_ms = standing.settings.limits.tool_start_timeout_s * 1000;
+        }
         specs.push(spec);
     }
     for spec in specs.iter_mut().filter(|spec| OWN.contains(&spec.name.as_str())) {
         correct(standing, spec);
     }
     let servers = Servers::new(specs).with_refused(declared.refused);
-    ToolServers { servers: Arc::new(servers), notes, faults }
+    ToolServers { servers: Arc::new(servers), away, notes }
 }
 
 fn own_server(standing: &Standing, name: &str, program: &Path, granted: &[PathBuf], spill: &Path) -> ServerSpec {
-    let spec = ServerSpec::built_in(name, program, standing.folder(), spill).granting(granted);
+    let mut spec = ServerSpec::built_in(name, program, standing.folder(), spill).granting(granted);
+    if let Some(file) = &standing.config_file {
+        spec.args.splice(0..0, ["--config".to_owned(), file.display().to_string()]);
+    }
     spec
 }
 

@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::Memory;
 use crate::domain::ids::{Digest, RunId};
 use crate::domain::event::decode;
 use crate::domain::run::{RunState, fold};
+use crate::engine::Memory;
 use crate::journal::blobs::Blobs;
 use crate::journal::segments::{self, Opened, Options, Segments};
 use crate::journal::{FoldError, JournalError, Observer, Position, read_run};
+use crate::os::files;
 use crate::state::{self, Fault, Place, Reader, Reusable, Seen, StateError, StateHandle};
 
 /// Everything in the state folder that a run needs.
@@ -55,15 +56,16 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Journal(JournalError::Lost { .. } | JournalError::Missing { .. } | JournalError::MissingSegment { .. }) => {
-                Some(
-                    "records that were acknowledged are gone: put the journal folder back from where it went; \
+            Self::Journal(
+                JournalError::Lost { .. } | JournalError::Missing { .. } | JournalError::MissingSegment { .. },
+            ) => Some(
+                "records that were acknowledged are gone: put the journal folder back from where it went; \
                      `ollmcp ls` and `ollmcp show` still answer from the state store, nothing runs"
-                        .to_owned(),
-                )
-            }
+                    .to_owned(),
+            ),
             Self::Journal(error) if error.is_damage() => Some(
-                "nothing was changed; put the file back from a copy. `ollmcp ls` and `ollmcp show` still answer".to_owned(),
+                "nothing was changed; put the file back from a copy. `ollmcp ls` and `ollmcp show` still answer"
+                    .to_owned(),
             ),
             _ => None,
         }
@@ -90,6 +92,8 @@ pub fn blobs_dir(state_folder: &Path) -> PathBuf {
 /// # Errors
 /// [`StoreError`]; nothing was lost.
 pub fn open(state_folder: &Path) -> Result<Store, StoreError> {
+    // A folder that a person made by hand, for a `config.json`, may be open to everybody; what a run leaves is not.
+    files::keep_private(state_folder).map_err(|source| StoreError::System { path: state_folder.to_owned(), source })?;
     begin(state_folder).map_err(StoreError::Journal)?;
     let (reader, fault) = open_reader(state_folder)?;
     let mut notes = Vec::new();

@@ -7,7 +7,7 @@ use crate::api::client::ClientError;
 use crate::app::place::Standing;
 use crate::domain::ids::RunId;
 use crate::domain::run::{Head, RunState};
-use crate::report::detail::{AskLine, RunDetail, ask_lines_of};
+use crate::report::detail::{AskLine, RunDetail, ask_lines};
 use crate::report::item::ItemStory;
 use crate::report::line::RunLine;
 use crate::state::Reader;
@@ -48,8 +48,7 @@ impl Looking {
         match (&self.access, self.reader()) {
             (Access::Other(client), _) => Ok(self.runtime.block_on(client.get("/v1/runs"))?),
             (_, Some(reader)) => {
-                let outlines = reader.outlines()?;
-                Ok(outlines.iter().map(|run| RunLine::of(&run.head, run.plan.name(), &run.steps, false)).collect())
+                Ok(reader.outlines()?.iter().map(|(head, steps)| RunLine::new(head, steps, false)).collect())
             }
             (_, None) => Ok(Vec::new()),
         }
@@ -61,8 +60,9 @@ impl Looking {
             Some(reader) => find_run(&reader.heads()?, name),
             None => {
                 let runs = self.runs()?;
-                if let Some(named) = runs.iter().rev().find(|run| run.name.as_deref() == Some(name)) {
-                    return named.run.parse().map(RunId).map_err(|_| CliError::failed("the run has no id"));
+                let named = runs.iter().rev().find(|run| run.name.as_deref() == Some(name));
+                if let Some(run) = named.and_then(|run| run.run.parse().ok()) {
+                    return Ok(RunId(run));
                 }
                 let ids = runs.iter().filter_map(|run| run.run.parse().ok().map(RunId));
                 find_id(&ids.collect::<Vec<_>>(), name)
@@ -77,7 +77,12 @@ impl Looking {
         }
     }
 
-    pub(super) fn item(&self, run: RunId, key: &str, blobs: &crate::journal::blobs::Blobs) -> Result<Vec<ItemStory>, CliError> {
+    pub(super) fn item(
+        &self,
+        run: RunId,
+        key: &str,
+        blobs: &crate::journal::blobs::Blobs,
+    ) -> Result<Vec<ItemStory>, CliError> {
         match &self.access {
             Access::Other(client) => {
                 let query: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -90,10 +95,7 @@ impl Looking {
     pub(super) fn asks(&self) -> Result<Vec<AskLine>, CliError> {
         match (&self.access, self.reader()) {
             (Access::Other(client), _) => Ok(self.runtime.block_on(client.get("/v1/asks"))?),
-            (_, Some(reader)) => {
-                let outlines = reader.outlines()?;
-                Ok(outlines.iter().flat_map(|run| ask_lines_of(&run.head, &run.plan)).collect())
-            },
+            (_, Some(reader)) => Ok(reader.asking()?.iter().flat_map(ask_lines).collect()),
             (_, None) => Ok(Vec::new()),
         }
     }

@@ -11,7 +11,8 @@ use crate::report::{SHAPE_VERSION, text};
 pub(super) fn agents(context: &Context, args: &AgentsArgs) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
     if let Some(name) = &args.name {
-        let agent = standing.agents.get(name).map_err(|miss| CliError::usage(miss.to_string()).hint_opt(miss.hint()))?;
+        let agent =
+            standing.agents.get(name).map_err(|miss| CliError::usage(miss.to_string()).hint_opt(miss.hint()))?;
         if context.is_json {
             output::json(&shape(agent));
         } else {
@@ -25,16 +26,16 @@ pub(super) fn agents(context: &Context, args: &AgentsArgs) -> Result<Exit, CliEr
         return Ok(Exit::Complete);
     }
     for agent in standing.agents.iter() {
-        output::out(&format!("{:<16} {:<28} {}\n", agent.name, state(agent), text::clean(&agent.description)));
+        output::out(&format!("{:<16} {:<34} {}\n", agent.name, state(agent), text::clean(&agent.description)));
     }
     Ok(Exit::Complete)
 }
 
 fn state(agent: &AgentSpec) -> &'static str {
     match (agent.reserved, agent.deterministic) {
-        (true, _) => "reserved: a later version",
+        (true, _) => "reserved: not in this version",
         (false, true) => "works without a model",
-        (false, false) => "needs a model: next version",
+        (false, false) => "needs a model: not in this version",
     }
 }
 
@@ -59,7 +60,18 @@ fn shape(agent: &AgentSpec) -> serde_json::Value {
 }
 
 fn print(agent: &AgentSpec) {
-    output::out(&format!("{}  ({})\nfrom {}\n{}\n", agent.name, state(agent), origin(agent), text::clean(&agent.description)));
+    output::out(&format!(
+        "{}  ({})\nfrom {}\n{}\n",
+        agent.name,
+        state(agent),
+        origin(agent),
+        text::clean(&agent.description)
+    ));
     let grants = serde_json::to_value(&agent.grants).expect("grants are words");
-    output::out(&format!("role {} · grants {grants} · output version {}\n\n{}\n", agent.role, agent.output_version, agent.prompt.trim()));
+    output::out(&format!(
+        "role {} · grants {grants} · output version {}\n\n{}\n",
+        agent.role,
+        agent.output_version,
+        agent.prompt.trim()
+    ));
 }

@@ -34,8 +34,8 @@ pub(super) fn answer(context: &Context, args: &AnswerArgs) -> Result<Exit, CliEr
             let id = AskId(ask.id.parse().map_err(|_| CliError::failed("the question has no id"))?);
             let command = Command::Answer { ask: id, answer: parsed, by: TERMINAL.to_owned() };
             offline::command(own, looking.runtime(), run, command)?;
-            let head = own.store.state.reader().outline(run)?.map(|outline| outline.head);
-            let next = if head.is_some_and(|head| head.end.is_some()) { "ollmcp show" } else { "go on: ollmcp resume" };
+            let heads = own.store.state.reader().heads()?;
+            let next = if heads.iter().any(|head| head.run == run && head.end.is_some()) { "ollmcp show" } else { "go on: ollmcp resume" };
             output::err(&format!("{next} {}\n", run.short()));
         }
         Access::StateOnly(_) => return Err(looking.nothing_runs("answered")),

@@ -13,14 +13,15 @@ use crate::domain::nearest::nearest;
     name = "ollmcp",
     version,
     before_help = "Example: ollmcp run pdf_tables -i folder=invoices -i database=sqlite:invoices.db",
+    after_help = "This version runs plans that need no model. Local models, Claude and goals in words are not in it yet.",
     disable_help_subcommand = true,
     subcommand_required = false
 )]
 pub struct Args {
-    /// Configuration file to use alone, instead of the user's and the project's
+    /// Read this configuration file alone, instead of the user's and the project's
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Let the tool servers and addresses of the project's configuration count this time
+    /// Let tool servers and addresses of the project's configuration count for this command
     #[arg(long, global = true)]
     pub trust_project_config: bool,
     /// Print JSON on standard output
@@ -35,7 +36,11 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run a plan file, or a saved plan by name
-    #[command(before_help = "Example: ollmcp run plans/pdf_tables.yaml -i folder=January -i database=sqlite:jan.db")]
+    #[command(
+        before_help = "Example: ollmcp run plans/pdf_tables.yaml -i folder=January -i database=sqlite:jan.db",
+        after_help = "Ends with 0 complete, 1 failed, 2 usage, 3 some items set aside, 4 waits for a person, 130 interrupted.\n\
+            Ctrl-C takes no new task; again stops what runs; a third time leaves at once. `ollmcp resume` goes on."
+    )]
     Run(RunArgs),
     /// Go on with a run that has not ended
     #[command(before_help = "Example: ollmcp resume last")]
@@ -62,21 +67,30 @@ pub enum Verb {
     #[command(before_help = "Example: ollmcp inbox")]
     Inbox,
     /// Answer a question of the inbox
-    #[command(before_help = "Example: ollmcp answer 0192f3c4-5a1b-7c3d happened --output '{\"id\": 7}'")]
+    #[command(
+        before_help = "Example: ollmcp answer 0192f3c4-5a1b-7c3d happened --output '{\"id\": 7}'",
+        after_help = "happened  the call took effect: the task goes on with --output, and its checks run on that\n\
+            again     it did not, or may be done twice: the call is made again\n\
+            skip      leave the task out\n\
+            fail      count the task as failed"
+    )]
     Answer(AnswerArgs),
     /// Count a run's rows again, on the database itself
-    #[command(before_help = "Example: ollmcp verify last")]
+    #[command(
+        before_help = "Example: ollmcp verify last",
+        after_help = "Ends with 0 when everything holds, and with 5 when a row is missing, doubled, altered or extra."
+    )]
     Verify(RunName),
     /// Call one tool
     #[command(before_help = "Example: ollmcp call pdf_extract.extract_tables path=invoice.pdf --json")]
     Call(CallArgs),
-    /// List tool servers and their tools
+    /// List tool servers and their tools, with what may be repeated
     #[command(before_help = "Example: ollmcp tools fs")]
     Tools(ToolsArgs),
     /// List agents, or print one
     #[command(before_help = "Example: ollmcp agents DATABASE_WRITER")]
     Agents(AgentsArgs),
-    /// Look whether everything that is needed is here
+    /// Check that everything that is needed is here
     #[command(before_help = "Example: ollmcp doctor")]
     Doctor,
     /// Make a project in this folder
@@ -99,18 +113,18 @@ pub enum Verb {
 /// Words of `run`.
 #[derive(Debug, ClapArgs)]
 pub struct RunArgs {
-    /// A plan file, or the name of a saved plan
+    /// A plan file, or the name of a saved plan (in `plans/`, in `~/.ollmcp/plans/`, or shipped: `pdf_tables`)
     pub plan: String,
-    /// A value for an input of the plan
+    /// A value for an input of the plan; may be given more than once
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
     pub input: Vec<String>,
     /// Start anew though an unfinished run of the same plan and inputs is there
     #[arg(long)]
     pub new: bool,
-    /// Take nothing over from earlier runs
+    /// Take nothing over from earlier runs: do every item again
     #[arg(long)]
     pub fresh: bool,
-    /// A name for the run
+    /// A name for the run, to be used in place of its id
     #[arg(long)]
     pub name: Option<String>,
 }
@@ -134,7 +148,7 @@ pub struct PlanName {
 #[derive(Debug, ClapArgs)]
 pub struct LsArgs {
     /// How many, the newest first
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, value_name = "RUNS", default_value_t = 50)]
     pub limit: usize,
 }
 
@@ -144,7 +158,7 @@ pub struct ShowArgs {
     /// Id, unique beginning of an id, name, or `last`
     #[arg(default_value = "last")]
     pub run: String,
-    /// Tell the story of one item, by its key
+    /// Tell the story of one item, by its key (for a PDF: its path as it was listed)
     #[arg(long, value_name = "KEY")]
     pub item: Option<String>,
     /// Print the supervision tree of the process that is at work
@@ -158,14 +172,14 @@ pub struct RowsArgs {
     /// Id, unique beginning of an id, name, or `last`
     #[arg(default_value = "last")]
     pub run: String,
-    /// One data table only
+    /// One data table only, by the name that the report shows
     #[arg(long)]
     pub table: Option<String>,
-    /// Comma-separated values with a header line; needs one table
+    /// All rows as comma-separated values with a header line; needs one table
     #[arg(long)]
     pub csv: bool,
-    /// Rows of each table
-    #[arg(long, default_value_t = 20)]
+    /// At most so many rows of each table
+    #[arg(long, value_name = "ROWS", default_value_t = 20)]
     pub limit: u64,
 }
 
@@ -176,7 +190,7 @@ pub struct AnswerArgs {
     pub id: String,
     /// `happened`, `again`, `skip` or `fail`
     pub answer: String,
-    /// What the call gave, when it happened
+    /// What the call gave, when it `happened`
     #[arg(long, value_name = "JSON")]
     pub output: Option<String>,
 }
@@ -186,12 +200,12 @@ pub struct AnswerArgs {
 pub struct CallArgs {
     /// `SERVER.TOOL`
     pub tool: String,
-    /// Arguments; JSON where the tool wants no text
+    /// Arguments; JSON where the tool wants a number, a list, an object, true or false
     #[arg(value_name = "NAME=VALUE")]
     pub arguments: Vec<String>,
-    /// Limit of the call in seconds
-    #[arg(long, default_value_t = 600)]
-    pub timeout: u64,
+    /// Limit of the call in seconds; else `limits.tool_timeout_s`
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
 }
 
 /// Words of `tools`.
@@ -219,15 +233,18 @@ pub struct ConfigArgs {
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigAction {
-    /// Print every value
+    /// Print every value; secrets are left out
+    #[command(before_help = "Example: ollmcp config show --origin")]
     Show {
-        /// And where it came from
+        /// And where each came from
         #[arg(long)]
         origin: bool,
     },
     /// Say what is wrong with it
+    #[command(before_help = "Example: ollmcp config check")]
     Check,
     /// Set one key in the project's file, keeping everything else
+    #[command(before_help = "Example: ollmcp config set limits.attempts_max 4")]
     Set {
         /// The key, as `limits.attempts_max`
         key: String,
@@ -251,7 +268,7 @@ pub struct CompletionArgs {
 pub struct ToolServerArgs {
     /// `fs`, `pdf_extract` or `db`
     pub name: String,
-    /// Paths outside this folder that the server may touch
+    /// Paths outside this folder that `fs` may read
     pub paths: Vec<PathBuf>,
 }
 

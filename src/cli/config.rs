@@ -20,9 +20,7 @@ fn show(context: &Context, with_origin: bool) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
     let entries = standing.settings.entries();
     if context.is_json {
-        let shape = |entry: &crate::config::Entry| {
-            serde_json::json!({ "key": entry.key.to_string(), "value": entry.value, "origin": entry.origin.to_string() })
-        };
+        let shape = |entry: &crate::config::Entry| serde_json::json!({ "key": entry.key.to_string(), "value": entry.value, "origin": entry.origin.to_string() });
         let entries: Vec<_> = entries.iter().map(shape).collect();
         output::json(&serde_json::json!({ "v": SHAPE_VERSION, "entries": entries }));
         return Ok(Exit::Complete);

@@ -1,7 +1,6 @@
 //! What every verb needs: where the person stands, the store, and the way to a process that owns the state folder.
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,16 +8,20 @@ use super::error::CliError;
 use super::output;
 use crate::api::client::Client;
 use crate::app::place::Standing;
-use crate::app::store::{self, Store};
-use crate::config::Flags;
+use crate::app::store::{self, Store, chain};
 use crate::config::project::Project;
+use crate::config::{Consents, Flags};
 use crate::os::lock::{LockError, Owner, StateLock};
+use crate::report::text;
 
-/// What a command that only reads, or gives one answer, notes in the lock.
+/// How many things that need consent are listed.
+const LINES_SHOWN_MAX: usize = 20;
+
+/// What a process that only looks or answers notes in the lock.
 const LOOK: &str = "look";
-/// How long a command waits for one that looks, and for a process in charge to answer: beginning and ending take time.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a command waits for another that only looks, or for a socket that is on its way.
+const HELD_WAIT: Duration = Duration::from_secs(10);
+const HELD_POLL: Duration = Duration::from_millis(50);
 
 /// The command line's common part.
 #[derive(Debug)]
@@ -48,23 +51,10 @@ pub(super) struct OwnStore {
     _lock: StateLock,
 }
 
-/// Whether the lock is held by a command that only looks, or by one that has not said yet what it does.
-fn is_looking(owner: Option<&Owner>) -> bool {
-    owner.is_none_or(|owner| owner.verb == LOOK)
-}
-
 impl Context {
     /// Where the person stands; `make` makes a project where there is none.
     pub(super) fn standing(&self, make: bool) -> Result<Standing, CliError> {
-        let flags = Flags {
-            config: self.config.clone(),
-            trust_project_config: self.trust_project_config,
-            values: Vec::new(),
-        };
-        let standing = Standing::find(self.environment.clone(), &flags, make)?;
-        for text in &standing.notes {
-            output::note(text);
-        }
+        let standing = self.find(make)?;
         if let Some(consent) = &standing.settings.needs_consent {
             output::note(&format!(
                 "`{}` declares things that count only after your consent; --trust-project-config lets them count",
@@ -74,17 +64,39 @@ impl Context {
         Ok(standing)
     }
 
-    /// Takes the state folder for `verb`. Who only looks has it for a moment: that moment is waited for.
-    fn lock_patiently(&self, project: &Project, verb: &str) -> Result<StateLock, LockError> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.lock(project, verb) {
-                Err(LockError::Held { owner, .. }) if is_looking(owner.as_ref()) && Instant::now() < deadline => {
-                    std::thread::sleep(LOOK_AGAIN);
-                }
-                result => return result,
-            }
+    /// The same for a verb that starts tool servers: says what a project's file would start, and on a terminal asks.
+    /// A yes is kept, bound to exactly what was shown.
+    pub(super) fn standing_to_start(&self, make: bool) -> Result<Standing, CliError> {
+        let standing = self.find(make)?;
+        let Some(consent) = &standing.settings.needs_consent else { return Ok(standing) };
+        output::note(&format!("`{}` declares things that count only after your consent:", consent.file.display()));
+        for line in consent.what.iter().take(LINES_SHOWN_MAX) {
+            output::err(&format!("  {}\n", text::clean(&text::bounded(line, 300))));
         }
+        if consent.what.len() > LINES_SHOWN_MAX {
+            output::err(&format!("  and {} more\n", consent.what.len() - LINES_SHOWN_MAX));
+        }
+        if !super::watch::asks_yes("Let them count from now on?") {
+            output::err("  they do not count; --trust-project-config lets them count this time\n");
+            return Ok(standing);
+        }
+        let file = standing.home.consents_file();
+        let failed = |error: crate::config::ConfigError| CliError::failed(chain(&error)).hint_opt(error.hint());
+        let given = Consents::load(&file).map_err(failed)?.with(consent, &text::moment(crate::app::now_ms()));
+        given.store(&file).map_err(failed)?;
+        self.find(make)
+    }
+
+    fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), trust_project_config: self.trust_project_config, values: Vec::new() }
+    }
+
+    fn find(&self, make: bool) -> Result<Standing, CliError> {
+        let standing = Standing::find(self.environment.clone(), &self.flags(), make)?;
+        for text in &standing.notes {
+            output::note(text);
+        }
+        Ok(standing)
     }
 
     /// Takes the state folder for `verb`.
@@ -94,14 +106,24 @@ impl Context {
             pid: std::process::id(),
             verb: verb.to_owned(),
             command: command.join(" "),
-            since: crate::report::text::moment(crate::app::now_ms()),
+            since: text::moment(crate::app::now_ms()),
         };
         StateLock::take(&project.state.join("lock"), &owner)
     }
 
     /// The store for work.
     pub(super) fn own_store(&self, project: &Project, verb: &str) -> Result<OwnStore, CliError> {
-        let lock = self.lock_patiently(project, verb).map_err(|error| held(&error))?;
+        let deadline = Instant::now() + HELD_WAIT;
+        let lock = loop {
+            match self.lock(project, verb) {
+                Ok(lock) => break lock,
+                // Someone who only looks is gone in a moment.
+                Err(LockError::Held { owner: Some(owner), .. }) if owner.verb == LOOK && Instant::now() < deadline => {
+                    std::thread::sleep(HELD_POLL);
+                }
+                Err(error) => return Err(held(&error)),
+            }
+        };
         let store = open_noted(&project.state)?;
         Ok(OwnStore { store, _lock: lock })
     }
@@ -109,31 +131,30 @@ impl Context {
     /// The store for reading and answering: here, or over the socket of the process that owns it.
     pub(super) fn access(&self, standing: &Standing) -> Result<Access, CliError> {
         let project = project_of(standing)?;
-        let deadline = Instant::now() + PATIENCE;
-        let lock = loop {
-            match self.lock(project, LOOK) {
-                // A process in charge that has just begun, or is about to end, has no socket.
-                Err(LockError::Held { .. })
-                    if UnixStream::connect(socket(&project.state)).is_err() && Instant::now() < deadline =>
-                {
-                    std::thread::sleep(LOOK_AGAIN);
+        let socket = socket(&project.state);
+        let deadline = Instant::now() + HELD_WAIT;
+        loop {
+            let error = match self.lock(project, LOOK) {
+                Ok(lock) => {
+                    return match store::open(&project.state) {
+                        Ok(store) => {
+                            store.notes.iter().for_each(|text| output::note(text));
+                            Ok(Access::Own(Box::new(OwnStore { store, _lock: lock })))
+                        }
+                        Err(error) => self.state_only(&project.state, error),
+                    };
                 }
-                result => break result,
+                Err(error @ LockError::Held { .. }) => error,
+                Err(error) => return Err(held(&error)),
+            };
+            // An owner that only looks, is starting or is about to leave has no socket: wait a moment for either.
+            if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+                return Ok(Access::Other(Client::new(socket)));
             }
-        };
-        match lock {
-            Ok(lock) => match store::open(&project.state) {
-                Ok(store) => {
-                    store.notes.iter().for_each(|text| output::note(text));
-                    Ok(Access::Own(Box::new(OwnStore { store, _lock: lock })))
-                }
-                Err(error) => self.state_only(&project.state, error),
-            },
-            Err(error @ LockError::Held { .. }) if matches!(&error, LockError::Held { owner, .. } if is_looking(owner.as_ref())) => {
-                Err(held(&error))
+            if Instant::now() > deadline {
+                return Err(held(&error));
             }
-            Err(LockError::Held { .. }) => Ok(Access::Other(Client::new(socket(&project.state)))),
-            Err(error) => Err(held(&error)),
+            std::thread::sleep(HELD_POLL);
         }
     }
 
@@ -170,8 +191,9 @@ pub(super) fn socket(state: &Path) -> PathBuf {
 /// Another process is at work here.
 pub(super) fn held(error: &LockError) -> CliError {
     match error {
-        LockError::Held { .. } => CliError::usage(error.to_string())
-            .hint("`ollmcp ls`, `show`, `inbox`, `answer` and `cancel` work beside it; wait for its end, or cancel its run"),
+        LockError::Held { .. } => CliError::usage(error.to_string()).hint(
+            "`ollmcp ls`, `show`, `inbox`, `answer` and `cancel` work beside it; wait for its end, or cancel its run",
+        ),
         LockError::File { source, .. } => CliError::failed(format!("{error}: {source}")),
     }
 }

@@ -36,11 +36,18 @@ pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
         findings.push(space(project));
         findings.push(match context.access(&standing) {
             Ok(super::context::Access::Own(_)) => finding("state folder", true, "journal and state store agree", None),
-            Ok(super::context::Access::Other(_)) => finding("state folder", true, "another process is at work in it", None),
-            Ok(super::context::Access::StateOnly(_)) => {
-                finding("state folder", false, "the journal cannot be used", Some("put the journal folder back; see the warning above"))
+            Ok(super::context::Access::Other(_)) => {
+                finding("state folder", true, "another process is at work in it", None)
             }
-            Err(error) => Finding { hint: error.hints.first().cloned(), ..finding("state folder", false, error.message, None) },
+            Ok(super::context::Access::StateOnly(_)) => finding(
+                "state folder",
+                false,
+                "the journal cannot be used",
+                Some("put the journal folder back; see the warning above"),
+            ),
+            Err(error) => {
+                Finding { hint: error.hints.first().cloned(), ..finding("state folder", false, error.message, None) }
+            }
         });
     }
     let is_root = crate::os::files::own_user_id().is_ok_and(|id| id == 0);
@@ -70,7 +77,12 @@ fn space(project: &crate::config::project::Project) -> Finding {
         Ok(stat) => {
             let free_mib = (stat.f_bavail * stat.f_frsize) >> 20;
             let hint = "make room: the journal refuses to start another segment on a full disk";
-            finding("disk", free_mib >= FREE_MIB_MIN, format!("{free_mib} MiB free"), (free_mib < FREE_MIB_MIN).then_some(hint))
+            finding(
+                "disk",
+                free_mib >= FREE_MIB_MIN,
+                format!("{free_mib} MiB free"),
+                (free_mib < FREE_MIB_MIN).then_some(hint),
+            )
         }
         Err(error) => finding("disk", false, error.to_string(), None),
     }
@@ -80,7 +92,7 @@ fn tool_servers(standing: &crate::app::place::Standing) -> Result<Vec<Finding>, 
     let spill = tempfile::tempdir()?;
     let gathered = crate::app::servers::gather(standing, &std::env::current_exe()?, &[], spill.path());
     let mut findings: Vec<Finding> =
-        gathered.faults.iter().map(|fault| finding("mcpServers", false, fault.clone(), None)).collect();
+        gathered.notes.iter().map(|note| finding("mcpServers", true, note.clone(), None)).collect();
     let servers = gathered.servers;
     let runtime = super::watch::runtime()?;
     let asked = runtime.block_on(async {
@@ -95,7 +107,9 @@ fn tool_servers(standing: &crate::app::place::Standing) -> Result<Vec<Finding>, 
         let what = format!("tool server {name} ({kind})");
         findings.push(match tools {
             Ok(tools) => finding(&what, true, format!("{} tools", tools.len()), None),
-            Err(error) => finding(&what, false, error.to_string(), Some("run its command by hand and look at what it prints")),
+            Err(error) => {
+                finding(&what, false, error.to_string(), Some("run its command by hand and look at what it prints"))
+            }
         });
     }
     Ok(findings)

@@ -16,7 +16,7 @@ pub enum Exit {
     Usage,
     /// 3: done, with some items set aside.
     Partial,
-    /// 4: it waits for a person, or longer than it may.
+    /// 4: it waits for a person.
     Waiting,
     /// 5: what was checked does not hold. `verify` alone.
     DoesNotHold,
@@ -28,10 +28,10 @@ impl Exit {
     /// Every code with what it means.
     pub const ALL: &'static [(Self, u8, &'static str)] = &[
         (Self::Complete, 0, "complete: all that was asked is done"),
-        (Self::Failed, 1, "failed"),
+        (Self::Failed, 1, "failed, or cancelled"),
         (Self::Usage, 2, "usage or configuration: nothing was started"),
         (Self::Partial, 3, "partial: done, with some items set aside"),
-        (Self::Waiting, 4, "waits for a person, or longer than it may"),
+        (Self::Waiting, 4, "waits for a person: `ollmcp inbox` says for what"),
         (Self::DoesNotHold, 5, "what was checked does not hold (`verify` alone)"),
         (Self::Interrupted, 130, "interrupted: it can be resumed"),
     ];

@@ -4,8 +4,8 @@ use super::args::PlanName;
 use super::context::Context;
 use super::error::CliError;
 use super::exit::Exit;
-use super::model_of_plan::find_and_read;
 use super::output;
+use super::plan_source::find_and_read;
 
 /// Width of the drawing where nothing is known of the terminal.
 const COLUMNS: usize = 100;

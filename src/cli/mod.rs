@@ -16,9 +16,9 @@ mod explain;
 mod inbox;
 mod init;
 mod ls;
-mod model_of_plan;
 mod offline;
 mod output;
+mod plan_source;
 mod resume;
 mod rows;
 mod run;
@@ -59,7 +59,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let environment = environment();
-    crate::telemetry::start(environment.get("RUST_LOG").map(String::as_str));
+    let filter = environment.get("OLLMCP_LOG").or_else(|| environment.get("RUST_LOG"));
+    crate::telemetry::start(filter.map(String::as_str));
     install_panic_hook();
     let is_json = args.json;
     match dispatch(args, environment) {
@@ -71,9 +72,11 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where the environment comes in")]
+/// The one place where the environment comes in.
 fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// A panic of an attempt is told by its supervisor; the log gets the place.

@@ -9,7 +9,12 @@ use crate::domain::run::{Due, apply, decide, due};
 use crate::journal::Journal as _;
 
 /// Gives a command to a run of the opened store, with everything that follows from it.
-pub(super) fn command(own: &OwnStore, runtime: &tokio::runtime::Runtime, run: RunId, command: Command) -> Result<(), CliError> {
+pub(super) fn command(
+    own: &OwnStore,
+    runtime: &tokio::runtime::Runtime,
+    run: RunId,
+    command: Command,
+) -> Result<(), CliError> {
     let state = own.store.state.reader().run(run)?;
     let mut state = state.ok_or_else(|| CliError::usage(format!("no run {run}")))?;
     let first_seq = state.head.seq + 1;

@@ -1,16 +1,15 @@
 //! `resume`: goes on with a run that has not ended.
 
+use super::access::find_run;
 use super::args::RunName;
 use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
-use super::access::find_run;
 use super::{output, watch};
-use crate::domain::plan::InputKind;
 use crate::engine::supervisor::Beginning;
 
 pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError> {
-    let standing = context.standing(false)?;
+    let standing = context.standing_to_start(false)?;
     let project = project_of(&standing)?;
     let own = context.own_store(project, "resume")?;
     let reader = own.store.state.reader();
@@ -24,13 +23,7 @@ pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError
         output::err(&format!("run {} has ended: {word} (exit code {})\n", run.short(), exit.code()));
         return Ok(exit);
     }
-    let folder = standing.folder();
-    let paths = state.plan.raw().inputs.iter().filter(|input| input.kind == InputKind::Path);
-    let granted: Vec<_> = paths
-        .filter_map(|input| state.head.inputs.get(&input.name)?.as_str())
-        .map(|path| folder.join(path))
-        .filter(|path| !path.starts_with(folder))
-        .collect();
+    let granted = state.head.origin.granted_paths();
     output::err(&format!("run {} · {} goes on\n", run.short(), state.plan.name()));
     watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted)
 }

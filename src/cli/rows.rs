@@ -32,12 +32,15 @@ pub(super) fn rows(context: &Context, args: &RowsArgs) -> Result<Exit, CliError>
     let state = looking.state(run)?;
     let by_database = identities(&state, &Blobs::reader(&blobs_dir(&project.state)));
     if by_database.is_empty() {
-        return Err(CliError::usage(format!("run {} wrote no rows", run.short())).hint(format!("ollmcp show {}", run.short())));
+        return Err(
+            CliError::usage(format!("run {} wrote no rows", run.short())).hint(format!("ollmcp show {}", run.short()))
+        );
     }
-    let databases = Arc::new(OpenDatabases::new(project.folder.clone()));
+    let databases = Arc::new(OpenDatabases::new(project.folder.clone(), state.head.origin.granted_paths()));
     let mut pages: Vec<(String, RowsPage)> = Vec::new();
     for (address, identities) in by_database {
-        let failed = |error: crate::database::DatabaseError| CliError::failed(format!("cannot read `{address}`: {error}"));
+        let failed =
+            |error: crate::database::DatabaseError| CliError::failed(format!("cannot read `{address}`: {error}"));
         let database = databases.open(&address).map_err(failed)?;
         let limit = if args.csv { u64::MAX } else { args.limit };
         let found = looking.runtime().block_on(database.rows(&identities, args.table.as_deref(), limit));
@@ -72,7 +75,9 @@ fn print(context: &Context, args: &RowsArgs, pages: &[(String, RowsPage)]) -> Re
     if args.csv {
         let [(_, page)] = pages else {
             let names: Vec<_> = pages.iter().map(|(_, page)| page.table.clone()).collect();
-            return Err(CliError::usage("--csv prints one table").hint(format!("--table with one of: {}", names.join(", "))));
+            return Err(
+                CliError::usage("--csv prints one table").hint(format!("--table with one of: {}", names.join(", ")))
+            );
         };
         output::out(&csv(page));
         return Ok(Exit::Complete);

@@ -53,8 +53,15 @@ fn show_tree(context: &Context, looking: &Looking) -> Result<Exit, CliError> {
             output::err("no process is at work in this project; the tree as it would be started:\n");
             for row in TREE {
                 let indent = if row.parent.is_empty() { 1 } else { 2 + usize::from(row.parent == "run") };
-                let place = if row.is_built { "" } else { " (a later version)" };
-                let line = format!("{:indent$}{} · {} · {}{place}\n", "", row.name, row.restart.word(), row.purpose, indent = indent * 2);
+                let place = if row.is_built { "" } else { " (not in this version)" };
+                let line = format!(
+                    "{:indent$}{} · {} · {}{place}\n",
+                    "",
+                    row.name,
+                    row.restart.word(),
+                    row.purpose,
+                    indent = indent * 2
+                );
                 output::out(&line);
             }
         }
@@ -65,7 +72,14 @@ fn show_tree(context: &Context, looking: &Looking) -> Result<Exit, CliError> {
 fn drawn(tree: &TreeNode) -> String {
     fn draw(node: &TreeNode, depth: usize, out: &mut String) {
         let restarts = if node.restarts > 0 { format!(" · {} restarts", node.restarts) } else { String::new() };
-        let line = format!("{:indent$}{} · {} · {}{restarts}\n", "", text::clean(&node.name), node.kind, text::clean(&node.state), indent = depth * 2);
+        let line = format!(
+            "{:indent$}{} · {} · {}{restarts}\n",
+            "",
+            text::clean(&node.name),
+            node.kind,
+            text::clean(&node.state),
+            indent = depth * 2
+        );
         out.push_str(&line);
         for child in &node.children {
             draw(child, depth + 1, out);

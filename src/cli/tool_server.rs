@@ -11,7 +11,7 @@ use crate::domain::nearest::nearest;
 use crate::pdf::{WorkerLimits, Workers};
 use crate::servers::{db, fs, pdf_extract};
 
-pub(super) fn tool_server(_context: &Context, args: &ToolServerArgs) -> Result<Exit, CliError> {
+pub(super) fn tool_server(context: &Context, args: &ToolServerArgs) -> Result<Exit, CliError> {
     let runtime = runtime()?;
     let failed = |error: &dyn std::error::Error| CliError::failed(chain(error));
     match args.name.as_str() {
@@ -21,7 +21,7 @@ pub(super) fn tool_server(_context: &Context, args: &ToolServerArgs) -> Result<E
         }
         "pdf_extract" => {
             let program = std::env::current_exe()?;
-            let workers = Workers::new(program, vec!["__pdf-worker".to_owned()], WorkerLimits::default());
+            let workers = Workers::new(program, vec!["__pdf-worker".to_owned()], worker_limits(context)?);
             let served = runtime.block_on(pdf_extract::serve(workers, pdf_extract::any_path()));
             served.map_err(|error| failed(&error))?;
         }
@@ -35,4 +35,16 @@ pub(super) fn tool_server(_context: &Context, args: &ToolServerArgs) -> Result<E
         }
     }
     Ok(Exit::Complete)
+}
+
+/// Limits of the PDF workers, as configured where the server is started.
+fn worker_limits(context: &Context) -> Result<WorkerLimits, CliError> {
+    let limits = context.standing(false)?.settings.limits;
+    let defaults = WorkerLimits::default();
+    Ok(WorkerLimits {
+        workers_max: limits.pdf_workers_max.map_or(defaults.workers_max, |workers| workers as usize),
+        address_space_bytes: limits.pdf_memory_mib_max << 20,
+        wall_ms: limits.pdf_timeout_s * 1000,
+        ..defaults
+    })
 }

@@ -13,17 +13,21 @@ use crate::report::{SHAPE_VERSION, text};
 use crate::tool::{ToolBox as _, ToolError, ToolSpec};
 
 pub(super) fn tools(context: &Context, args: &ToolsArgs) -> Result<Exit, CliError> {
-    let standing = context.standing(false)?;
+    let standing = context.standing_to_start(false)?;
     let spill = tempfile::tempdir()?;
     let program = std::env::current_exe()?;
     let gathered = gather(&standing, &program, &[], spill.path());
-    for fault in gathered.faults.iter().chain(&gathered.notes) {
-        output::note(fault);
+    for note in &gathered.notes {
+        output::note(note);
+    }
+    if let Some(away) = args.server.as_ref().and_then(|name| gathered.away.iter().find(|away| away.server == *name)) {
+        return Err(CliError::usage(format!("tool server `{}` {}", away.server, away.why)).hint_opt(away.hint.clone()));
     }
     let servers = gathered.servers;
     let runtime = runtime()?;
     let found = runtime.block_on(async {
-        let names = servers.servers().into_iter().filter(|name| args.server.as_ref().is_none_or(|wanted| wanted == name));
+        let names =
+            servers.servers().into_iter().filter(|name| args.server.as_ref().is_none_or(|wanted| wanted == name));
         // Started in parallel: one dead server keeps nobody waiting.
         let asked = names.map(|name| {
             let servers = servers.clone();

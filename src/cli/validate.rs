@@ -4,8 +4,8 @@ use super::args::PlanName;
 use super::context::Context;
 use super::error::CliError;
 use super::exit::Exit;
-use super::model_of_plan::find_and_read;
 use super::output;
+use super::plan_source::find_and_read;
 use crate::report::text::plural;
 
 pub(super) fn validate(context: &Context, args: &PlanName) -> Result<Exit, CliError> {

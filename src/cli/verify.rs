@@ -1,15 +1,13 @@
 //! `verify`: counts a run's rows again, on the database itself, against the stored outputs.
 
-use std::sync::Arc;
-
 use super::access::Looking;
 use super::args::RunName;
 use super::context::{Access, Context};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output;
-use crate::app::verify::{OnDatabase, verify as count};
 use crate::app::running;
+use crate::app::verify::{OnDatabase, verify as count};
 use crate::report::{SHAPE_VERSION, text};
 
 pub(super) fn verify(context: &Context, args: &RunName) -> Result<Exit, CliError> {
@@ -21,12 +19,12 @@ pub(super) fn verify(context: &Context, args: &RunName) -> Result<Exit, CliError
     };
     let run = looking.find(&args.run)?;
     let state = looking.state(run)?;
-    let ports = running::ports(&standing, &own.store, &[], Vec::new());
+    let ports = running::ports(&standing, &own.store, &state.head.origin.granted_paths(), Vec::new());
     let (ports, _) = ports.map_err(|faults| CliError::usage(faults.join("; ")))?;
-    let servers = ports.servers.clone();
     let found = looking.runtime().block_on(async {
         let found = count(&ports, &state).await;
-        servers.close_all().await;
+        ports.servers.close_all().await;
+        ports.databases.close_all().await;
         found
     });
     let found = found.map_err(|error| CliError::failed(error.to_string()))?;
@@ -38,7 +36,6 @@ pub(super) fn verify(context: &Context, args: &RunName) -> Result<Exit, CliError
     } else {
         print(&found, run.short().as_str());
     }
-    drop(Arc::clone(&ports.databases));
     Ok(if holds { Exit::Complete } else { Exit::DoesNotHold })
 }
 
@@ -56,7 +53,12 @@ fn print(found: &[OnDatabase], run: &str) {
         for difference in &on.found.differences {
             let table = difference.table.as_deref().unwrap_or("?");
             let rowid = difference.rowid.map_or_else(String::new, |rowid| format!(" row {rowid}"));
-            output::out(&format!("  {}: {}{rowid}: {}\n", text::clean(&difference.item), text::clean(table), text::clean(&difference.what)));
+            output::out(&format!(
+                "  {}: {}{rowid}: {}\n",
+                text::clean(&difference.item),
+                text::clean(table),
+                text::clean(&difference.what)
+            ));
         }
         let word = if on.found.differences.is_empty() { "holds" } else { "does not hold" };
         output::out(&format!("{word}\n"));

@@ -16,9 +16,9 @@ use crate::app::{running, store};
 use crate::domain::event::Stamped;
 use crate::domain::ids::RunId;
 use crate::domain::run::RunState;
+use crate::engine::EventReader;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
-use crate::engine::EventReader;
 use crate::report::end::{self, EndReport};
 use crate::report::progress::Progress;
 use crate::report::{detail, line, text};
@@ -66,7 +66,7 @@ pub(super) fn watch(
     let progress = Arc::new(Progress::new(output::is_terminal()));
     let readers: Vec<Arc<dyn EventReader>> = vec![Arc::new(ProgressReader(progress.clone()))];
     let (ports, notes) = running::ports(standing, &own.store, granted, readers).map_err(|faults| {
-        let mut error = CliError::usage("the declared tool servers have faults");
+        let mut error = CliError::failed("cannot start");
         error.hints.extend(faults);
         error
     })?;
@@ -74,14 +74,15 @@ pub(super) fn watch(
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
     let door = RegistryDoor::default();
-    let control = ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());
+    let control =
+        ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());
+    let databases = ports.databases.clone();
     let exit = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let engine = running::start(ports, own.store.journal.clone(), door, Some(Arc::new(control.clone()))).await;
         let engine = engine.map_err(|error| CliError::failed(error.to_string()))?;
         control.set_tree(engine.tree_asker());
-        let mut left =
-            engine.start_run(run, beginning, true).map_err(|error| CliError::failed(error.to_string()))?;
+        let mut left = engine.start_run(run, beginning, true).map_err(|error| CliError::failed(error.to_string()))?;
         let exit = loop {
             tokio::select! {
                 exit = &mut left => break exit.unwrap_or_else(|_| RunExit::Fault("the run registry died".to_owned())),
@@ -104,6 +105,7 @@ pub(super) fn watch(
         };
         progress.finish();
         engine.shut_down().await;
+        databases.close_all().await;
         // The journal was flushed with every append; this only says whether its last write failed.
         if let Err(error) = own.store.journal.close().await {
             output::err(&format!("error: {error}\n"));
@@ -163,7 +165,7 @@ fn run_before(reader: &crate::state::Reader, state: &RunState) -> Option<RunStat
         head.run < state.head.run
             && head.end.is_some()
             && paths.iter().all(|path| head.inputs.get(*path) == state.head.inputs.get(*path))
-            && reader.plan(head.run).ok().flatten().is_some_and(|plan| plan.name() == state.plan.name())
+            && head.plan == state.head.plan
     })?;
     reader.run(earlier.run).ok().flatten()
 }

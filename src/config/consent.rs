@@ -22,6 +22,8 @@ pub struct Consent {
     pub digest: Digest,
     /// What they do, one line each, for the question.
     pub what: Vec<String>,
+    /// Names of the tool servers among them.
+    pub servers: Vec<String>,
 }
 
 /// Takes the values that need consent out of a document; `None` when there are none.
@@ -55,7 +57,9 @@ fn split(node: &Node, keys: &mut Map<String, Value>) -> Map<String, Value> {
 pub(super) fn question(file: &Path, taken: &Map<String, Value>) -> Consent {
     let mut what = Vec::new();
     describe(&KeyPath::default(), taken, tree(), &mut what);
-    Consent { file: real(file), digest: digest(&Value::Object(taken.clone())), what }
+    let servers = taken.get("mcpServers").and_then(Value::as_object).into_iter().flatten();
+    let servers = servers.map(|(name, _)| name.clone()).collect();
+    Consent { file: real(file), digest: digest(&Value::Object(taken.clone())), what, servers }
 }
 
 fn describe(path: &KeyPath, taken: &Map<String, Value>, node: &Node, what: &mut Vec<String>) {
@@ -84,8 +88,16 @@ fn server_line(name: &str, entry: &Value) -> String {
     let variables = entry.get("env").and_then(Value::as_object);
     let given = variables
         .filter(|map| !map.is_empty())
-        .map(|map| format!(" (with {})", map.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")));
+        .map(|map| format!(" (with {})", map.iter().map(variable).collect::<Vec<_>>().join(", ")));
     format!("starts tool server `{name}`: `{}`{}", words.join(" "), given.unwrap_or_default())
+}
+
+/// A variable by its name; what it takes from the environment is said, what it holds itself is not.
+fn variable((name, value): (&String, &Value)) -> String {
+    match value.as_str() {
+        Some(text) if text.contains("${") => format!("`{name}` = `{text}`"),
+        _ => format!("`{name}`"),
+    }
 }
 
 /// SHA-256 over a value as JSON with sorted keys and no spaces: equal values, equal digests.

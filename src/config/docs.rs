@@ -31,9 +31,11 @@ whole, so that the command of one file never meets the variables of another. `nu
 - Unknown keys are kept and warned about, with the nearest known key. Keys that begin with `comment` hold remarks.
 - A key of a phase that is not in this version is read and checked. When it is switched on, the start and the run's
   header say `not in this version: …`.
-- Values marked *consent* count from a **project's** file only after a person agreed to them. The consent is kept in
-  `~/.ollmcp/consents.json`, bound to the digest of just these values: a change asks again. Without a terminal the
-  start is refused; `--trust-project-config` agrees for one process.
+- Values marked *consent* do not count from a **project's** file by themselves: a repository that you cloned must not
+  start programs on your machine. The start says that they are left out and goes on without them;
+  `--trust-project-config` lets them count for one command. From your own file and from `--config FILE` they count. A
+  consent that is kept (`~/.ollmcp/consents.json`, bound to the digest of just these values) is honoured; nothing in
+  this version writes one.
 - Nothing writes to a person's file but `ollmcp init` and `ollmcp config set`, and they keep every other byte.
 
 ";

@@ -127,16 +127,22 @@ use Kind::{
 pub const KEYS: &[Key] = &[
     // Tools.
     key("mcpServers.*", Whole, "", "One MCP server, in the shape of Claude Desktop and Claude Code.").consent(),
-    key("mcpServers.*.type", Text, "", "`stdio` (default with `command`) or `http`."),
+    key(
+        "mcpServers.*.type",
+        Text,
+        "",
+        "`stdio`, the default with `command`; `http` is refused in this version, and the bridge to use is named.",
+    ),
     key("mcpServers.*.transport", Text, "", "The prior program's word for `type`."),
     key("mcpServers.*.command", Text, "", "Program to start."),
     key("mcpServers.*.args", TextList, "", "Its arguments."),
     key("mcpServers.*.env", ScalarMap, "", "Variables that the server is given, beside a short list of harmless ones."),
     key("mcpServers.*.cwd", Text, "", "Folder to start it in; the project folder when there is none."),
-    key("mcpServers.*.url", Text, "", "Address of a server that runs elsewhere."),
-    key("mcpServers.*.headers", TextMap, "", "Headers sent to that address."),
+    key("mcpServers.*.url", Text, "", "Address of a server that runs elsewhere: refused in this version, see `type`.")
+        .kept(),
+    key("mcpServers.*.headers", TextMap, "", "Headers sent to that address.").kept(),
     key("mcpServers.*.headersHelper", Text, "", "Claude Code's command that prints headers.").kept(),
-    key("mcpServers.*.timeout", Integer(1, WHOLE_MAX), "", "Limit of one call in milliseconds."),
+    key("mcpServers.*.timeout", Integer(1, WHOLE_MAX), "", "Another word for `idle_timeout_ms`, which goes over it."),
     key("mcpServers.*.start_timeout_ms", Integer(1, WHOLE_MAX), "", "Wait for the server to start and answer."),
     key("mcpServers.*.idle_timeout_ms", Integer(1, WHOLE_MAX), "", "Longest silence within one call."),
     key("mcpServers.*.env_passed", TextList, "", "Names of variables that are handed on from the environment."),
@@ -159,12 +165,17 @@ pub const KEYS: &[Key] = &[
     key("disabledTools", TextList, "[]", "Tools (`server.tool`) that are not offered."),
     key("enabledTools", BoolMap, "{}", "`{\"server.tool\": false}` takes a tool away; `disabledTools` goes over it."),
     // Limits.
-    key("limits.attempts_max", Integer(1, 512), "8", "Attempts that run at once, over all steps of all runs.")
+    key("limits.attempts_max", Integer(1, 512), "64", "Attempts that run at once, over all steps of all runs.")
         .variable("OLLMCP_ATTEMPTS_MAX"),
     key("limits.tool_start_timeout_s", Integer(1, 3600), "20", "Wait for a tool server to start and answer.")
         .variable("OLLMCP_TOOL_START_TIMEOUT_S"),
-    key("limits.tool_timeout_s", Integer(1, DAYS_S), "300", "One tool call, where the step names no `timeout`.")
-        .variable("OLLMCP_TOOL_TIMEOUT_S"),
+    key(
+        "limits.tool_timeout_s",
+        Integer(1, DAYS_S),
+        "300",
+        "One call by `ollmcp call`; in a plan the step's `timeout` counts.",
+    )
+    .variable("OLLMCP_TOOL_TIMEOUT_S"),
     key(
         "limits.pdf_workers_max",
         Integer(1, 256),
@@ -177,9 +188,10 @@ pub const KEYS: &[Key] = &[
         "limits.park_wait_s",
         Integer(0, DAYS_S),
         "7200",
-        "How long a run in the foreground waits for what time alone frees.",
+        "How long a run in the foreground waits for what time alone frees; nothing does in this version.",
     )
-    .variable("OLLMCP_PARK_WAIT_S"),
+    .variable("OLLMCP_PARK_WAIT_S")
+    .kept(),
     // Models.
     key("ollama.url", Url, "\"http://127.0.0.1:11434\"", "Address of Ollama.")
         .variable("OLLAMA_HOST")

@@ -8,9 +8,13 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use super::sqlite::{Limits, Sqlite};
 use super::{Database, DatabaseError};
+use crate::os::paths::lies_within;
 
 /// Longest address that is read.
 pub const ADDRESS_BYTES_MAX: usize = 4096;
+
+/// Folder inside a project that holds its state.
+const STATE_FOLDER: &str = ".ollmcp";
 
 /// Where a database is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +88,39 @@ impl Address {
     }
 }
 
+impl Address {
+    /// As [`Address::parse`], and a bare path is read as an SQLite file: for places where nothing else can be meant.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Address`]; `C:x` and other schemes stay refused.
+    pub fn parse_or_path(text: &str, base: &Path) -> Result<Self, DatabaseError> {
+        Self::parse(text, base)
+            .or_else(|error| if text.contains(':') { Err(error) } else { Self::parse(&format!("sqlite:{text}"), base) })
+    }
+}
+
+/// Whether a database file lies in the workspace, or is (or lies beneath) one of the paths that a person named. The
+/// state folder is nobody's to write.
+///
+/// # Errors
+/// [`DatabaseError::Denied`] with the way out.
+pub fn may_touch(file: &Path, workspace: &Path, granted: &[PathBuf]) -> Result<(), DatabaseError> {
+    let shown = file.display();
+    if lies_within(workspace, file, [Path::new(STATE_FOLDER)]) {
+        return Err(DatabaseError::Denied(format!(
+            "`{shown}` lies in the state folder; hint: name a file beside it, for example `sqlite:tables.db`"
+        )));
+    }
+    let roots = std::iter::once(workspace).chain(granted.iter().map(PathBuf::as_path));
+    if lies_within(workspace, file, roots) {
+        return Ok(());
+    }
+    Err(DatabaseError::Denied(format!(
+        "the database `{shown}` lies outside the project folder and was not named; hint: let the step take its address \
+         from an input and type it: `-i database=sqlite:{shown}`"
+    )))
+}
+
 /// The one name of a file: links followed as far as it exists, so that two spellings share one writer.
 fn resolve(path: &Path) -> PathBuf {
     if let Ok(whole) = std::fs::canonicalize(path) {
@@ -155,6 +192,27 @@ mod tests {
         refused("sqlite:file.db?mode=ro", "options");
         refused("sqlite:out/", "folder");
         refused("  ", "empty");
+    }
+
+    #[test]
+    fn only_the_workspace_and_named_files_may_be_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inside, outside) = (folder.path().join("in"), folder.path().join("x.db"));
+        std::fs::create_dir_all(inside.join(".ollmcp")).unwrap();
+        std::os::unix::fs::symlink("../y.db", inside.join("link.db")).unwrap();
+        let touch = |text: &str, granted: &[PathBuf]| {
+            let Address::Sqlite(path) = Address::parse_or_path(text, &inside).unwrap();
+            may_touch(&path, &inside, granted)
+        };
+        assert_eq!(touch("sqlite:new.db", &[]), Ok(()));
+        assert_eq!(touch("new/er.db", &[]), Ok(()));
+        for text in ["sqlite:../x.db", "sqlite:link.db", "/etc/x.db", "sqlite:.ollmcp/x.db", "new/../.ollmcp/sub/x"] {
+            let Err(DatabaseError::Denied(message)) = touch(text, &[]) else { panic!("`{text}` was let through") };
+            assert!(message.contains("; hint: "), "{message}");
+        }
+        assert_eq!(touch("sqlite:../x.db", std::slice::from_ref(&outside)), Ok(()));
+        assert!(touch("sqlite:../y.db", std::slice::from_ref(&outside)).is_err(), "exactly the file that was named");
+        assert!(touch("sqlite:.ollmcp/x.db", &[inside.join(".ollmcp")]).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod supersede;
 pub mod verify;
 mod writer;
 
-pub use address::open;
+pub use address::{may_touch, open};
 pub use source::{table_from_lists, tables_from_rows};
 
 use futures::FutureExt as _;
@@ -155,6 +155,9 @@ pub enum DatabaseError {
     /// The address is not one that this version knows.
     #[error("{0}")]
     Address(String),
+    /// The file may not be touched here.
+    #[error("{0}")]
+    Denied(String),
     /// Locked or busy beyond the retries: may pass by itself.
     #[error("database is busy: {0}")]
     Busy(String),
@@ -233,6 +236,12 @@ pub trait Databases: Send + Sync + std::fmt::Debug + 'static {
     /// The database behind an address; the same one for the same address.
     ///
     /// # Errors
-    /// [`DatabaseError::Address`] for an address that this version does not know.
+    /// [`DatabaseError::Address`] for an address that this version does not know, [`DatabaseError::Denied`] for a file
+    /// that may not be touched here.
     fn open(&self, address: &str) -> Result<std::sync::Arc<dyn Database>, DatabaseError>;
+
+    /// Closes all: each database is one file afterwards.
+    fn close_all(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
 }

@@ -114,7 +114,7 @@ impl Sqlite {
             Ok(_) | Err(DatabaseError::Busy(_) | DatabaseError::Check(_) | DatabaseError::Target(_)) => {
                 *slot = Some(writer);
             }
-            Err(DatabaseError::Failed(_) | DatabaseError::Address(_)) => {
+            Err(DatabaseError::Failed(_) | DatabaseError::Address(_) | DatabaseError::Denied(_)) => {
                 let _ = writer.connection.close().await;
             }
         }

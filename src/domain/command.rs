@@ -210,6 +210,12 @@ pub enum Refusal {
     /// The verdict must be by another judge, or must accept.
     #[error("this verdict does not fit: {0}")]
     Verdict(&'static str),
+    /// The items are not of the kind that the step's definition asks for.
+    #[error("these are not the items of step {0}")]
+    Items(StepIndex),
+    /// A question with this id is open already.
+    #[error("question {0} is asked already")]
+    AskTaken(AskId),
     /// No question with this id is open.
     #[error("no open question {0}")]
     NoSuchAsk(AskId),

@@ -3,6 +3,8 @@
 //! The encoding is JSON with a version and a time; a version that this program does not know is refused by
 //! name, never skipped. New happenings are new variants; the meaning of an old one never changes.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -49,6 +51,17 @@ pub struct Origin {
     /// A name that a person gave to the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Paths outside the project folder that the person typed: what the run may touch beside the project.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub granted: Vec<String>,
+}
+
+impl Origin {
+    /// [`Origin::granted`] as paths.
+    #[must_use]
+    pub fn granted_paths(&self) -> Vec<PathBuf> {
+        self.granted.iter().map(PathBuf::from).collect()
+    }
 }
 
 /// How a person settled a call in doubt.
@@ -263,8 +276,8 @@ pub enum Event {
     TaskRetryAt {
         /// The task.
         task: TaskId,
-        /// Not before this time.
-        at_ms: u64,
+        /// Not before this time. No event has a field `at_ms` or `v`: they are [`Stamped`]'s, on the same level.
+        retry_at_ms: u64,
     },
     /// Task: judging → done.
     TaskDone {
@@ -416,5 +429,17 @@ pub fn decode(bytes: &[u8]) -> Result<Stamped, DecodeError> {
                 _ => Err(DecodeError::Malformed(error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_survives_the_journal() {
+        let event = Event::TaskRetryAt { task: TaskId::new(1, 2), retry_at_ms: 99 };
+        let stamped = Stamped::new(7, event);
+        assert_eq!(decode(&encode(&stamped)).expect("what was encoded is an event"), stamped);
     }
 }

@@ -120,7 +120,8 @@ mod tests {
     fn the_order_of_keys_does_not_count_and_everything_else_does() {
         let same = [json!({"a": 1, "b": [true, null]}), json!({"b": [true, null], "a": 1})];
         assert_eq!(digest_value(&same[0]), digest_value(&same[1]));
-        let others = [json!({"a": 1, "b": [null, true]}), json!({"a": "1", "b": [true, null]}), json!(["a", 1]), json!("a1")];
+        let others =
+            [json!({"a": 1, "b": [null, true]}), json!({"a": "1", "b": [true, null]}), json!(["a", 1]), json!("a1")];
         for other in &others {
             assert_ne!(digest_value(&same[0]), digest_value(other), "{other}");
         }

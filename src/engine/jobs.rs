@@ -37,10 +37,12 @@ impl Jobs {
         let scope = self.scope(run, task.step);
         let source = self.source(run, task.step);
         let upstream = match run.steps[task.step as usize].phase.items() {
-            Some(Items::Flow { from }) => run.tasks.get(&TaskId::new(*from, task.item)).and_then(|task| match &task.phase {
-                TaskPhase::Done { output, .. } => Some((task.key.clone(), output.clone())),
-                _ => None,
-            }),
+            Some(Items::Flow { from }) => {
+                run.tasks.get(&TaskId::new(*from, task.item)).and_then(|task| match &task.phase {
+                    TaskPhase::Done { output, .. } => Some((task.key.clone(), output.clone())),
+                    _ => None,
+                })
+            }
             _ => None,
         };
         Job { source, upstream, ..job(run, task.step, task.item, scope) }
@@ -48,16 +50,7 @@ impl Jobs {
 
     /// Judging a whole step: its own results are among the names.
     pub fn judging_step(&mut self, run: &RunState, step: StepIndex) -> Job {
-        use crate::plan_file::expr::Lookup as _;
-        let scope = self.scope(run, step);
-        let id = run.step(step).id.to_string();
-        let view = Arc::new(StepView::of(run, step));
-        let own = Scope::new(self.blobs.clone(), &run.head.inputs, BTreeMap::from([(id.clone(), view)]));
-        let names = ["count", "done", "failed", "quarantined", "skipped", "items", "errors"];
-        let scope = names.into_iter().fold(scope, |scope, name| match own.step(&id, name) {
-            Ok(value) => scope.with(name, value),
-            Err(_) => scope,
-        });
+        let scope = self.scope(run, step).with_own(Arc::new(StepView::of(run, step)));
         job(run, step, 0, scope)
     }
 

@@ -43,7 +43,7 @@ pub enum RegistryMessage {
         /// The run.
         run: RunId,
         /// What is asked.
-        command: Command,
+        command: Box<Command>,
         /// Answered when durable; `None` when the run is not here.
         reply: RpcReplyPort<Option<Result<(), Refusal>>>,
     },
@@ -175,14 +175,14 @@ impl RegistryState {
         }
     }
 
-    fn request(&self, run: RunId, command: Command, reply: RpcReplyPort<Option<Result<(), Refusal>>>) {
+    fn request(&self, run: RunId, command: Box<Command>, reply: RpcReplyPort<Option<Result<(), Refusal>>>) {
         let Some(running) = self.runs.get(&run) else {
             let _ = reply.send(None);
             return;
         };
         let supervisor = running.supervisor.clone();
         let passes_on = async move {
-            let answer = supervisor.call(|port| RunMessage::Request(command, port), None).await;
+            let answer = supervisor.call(|port| RunMessage::Request(*command, port), None).await;
             let _ = reply.send(match answer {
                 Ok(CallResult::Success(answer)) => Some(answer),
                 Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => None,
@@ -253,7 +253,7 @@ impl RegistryState {
             name: registry.name.to_owned(),
             kind: registry.restart.word().to_owned(),
             restarts: 0,
-            state: format!("{} runs", children.len()),
+            state: format!("at work on {} run{}", children.len(), if children.len() == 1 { "" } else { "s" }),
             children,
         }
     }

@@ -60,6 +60,7 @@ impl RegistryDoor {
     /// Passes a command to a run and waits until its events are durable; `None` when the run is not here.
     pub async fn request(&self, run: RunId, command: Command) -> Option<Result<(), Refusal>> {
         let registry = self.get()?;
+        let command = Box::new(command);
         match registry.call(|reply| RegistryMessage::Request { run, command, reply }, Some(REQUEST_LIMIT)).await {
             Ok(CallResult::Success(answer)) => answer,
             Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => None,
@@ -96,9 +97,8 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let (tell, gave_up) = watch::channel(None);
         let arguments = RootArguments { ports, services, door: door.clone(), tell };
-        let (root, _) = Root::spawn(None, Root, arguments)
-            .await
-            .map_err(|error| EngineError::NotRunning(error.to_string()))?;
+        let (root, _) =
+            Root::spawn(None, Root, arguments).await.map_err(|error| EngineError::NotRunning(error.to_string()))?;
         Ok(Self { root, registry: door, gave_up })
     }
 
@@ -309,12 +309,10 @@ impl RootState {
         for child in &self.children {
             let mut node = if child.row.name == "run-registry" {
                 match self.arguments.door.get() {
-                    Some(registry) => {
-                        match registry.call(RegistryMessage::Status, Some(ANSWER_LIMIT)).await {
-                            Ok(CallResult::Success(node)) => node,
-                            Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => silent(child.row),
-                        }
-                    }
+                    Some(registry) => match registry.call(RegistryMessage::Status, Some(ANSWER_LIMIT)).await {
+                        Ok(CallResult::Success(node)) => node,
+                        Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => silent(child.row),
+                    },
                     None => silent(child.row),
                 }
             } else {

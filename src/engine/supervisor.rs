@@ -12,13 +12,13 @@ use std::time::Duration;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::Semaphore;
 
+use super::Ports;
 use super::attempt::{Attempt, AttemptArguments, AttemptMessage, Purpose};
+use super::jobs::Jobs;
 use super::registry::RegistryMessage;
 use super::roles::Role;
 use super::tree::{TreeNode, row};
-use super::jobs::Jobs;
 use super::work::{Done, Opened, Prepared};
-use super::Ports;
 use crate::domain::command::{AttemptEnd, Command, Refusal};
 use crate::domain::event::{Event, RunEnd, Stamped, encode};
 use crate::domain::failure::{Failure, FailureKind};
@@ -190,7 +190,11 @@ enum Input {
     Command(Command),
     Request(Command, RpcReplyPort<Result<(), Refusal>>),
     /// A task that could not even be prepared: an attempt that failed at once.
-    Fault { task: TaskId, key: String, failure: Failure },
+    Fault {
+        task: TaskId,
+        key: String,
+        failure: Failure,
+    },
 }
 
 impl Actor for RunSupervisor {
@@ -397,11 +401,14 @@ impl SupervisorState {
         }
         let failure = match (&loss, entry.is_overdue) {
             (_, true) => Failure::new(FailureKind::Timeout, "the attempt did not end within its limit and was stopped"),
-            (Loss::Panicked(message), false) => Failure::new(FailureKind::Panic, format!("the attempt panicked: {message}")),
+            (Loss::Panicked(message), false) => {
+                Failure::new(FailureKind::Panic, format!("the attempt panicked: {message}"))
+            }
             (Loss::Ended, false) => Failure::new(FailureKind::Panic, "the attempt ended without an outcome"),
         };
         tracing::warn!(parent: &self.span, actor = %entry.name, reason = %failure.message, "an attempt was lost");
-        let rejected = |by| Verdict { by, accepted: false, evidence: Vec::new(), complaint: Some(failure.message.clone()) };
+        let rejected =
+            |by| Verdict { by, accepted: false, evidence: Vec::new(), complaint: Some(failure.message.clone()) };
         match key {
             WorkKey::Open(step) => self.inbox.push_back(Input::Command(Command::FailStep { step, failure })),
             WorkKey::Task(task) => match entry.attempt {
@@ -577,7 +584,9 @@ impl SupervisorState {
             return Ok(());
         }
         let now_ms = self.ports.clock.now_ms();
-        for due in due(&self.run).into_iter().rev() {
+        let mut work = due(&self.run);
+        work.sort_by_key(|due| std::cmp::Reverse(due.step()));
+        for due in work {
             let (key, purpose) = match due {
                 Due::Open { step } => (WorkKey::Open(step), Purpose::Open),
                 Due::Start { task } => (WorkKey::Task(task), Purpose::Task),

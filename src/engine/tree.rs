@@ -159,7 +159,7 @@ pub struct TreeNode {
     /// What it does or waits for now.
     pub state: String,
     /// Its children.
-    pub children: Vec<TreeNode>,
+    pub children: Vec<Self>,
 }
 
 #[cfg(test)]

@@ -177,24 +177,31 @@ pub struct Scope {
     inputs: Arc<Value>,
     steps: Arc<BTreeMap<String, Arc<StepView>>>,
     roots: BTreeMap<&'static str, Arc<Value>>,
+    /// The step's own results, for `all_done_when`: its fields are names by themselves.
+    own: Option<Arc<StepView>>,
 }
 
 impl Scope {
     /// Inputs and the ended steps that a step refers to.
     #[must_use]
     pub fn new(blobs: Arc<Blobs>, inputs: &Map<String, Value>, steps: BTreeMap<String, Arc<StepView>>) -> Self {
-        Self {
-            blobs,
-            inputs: Arc::new(Value::Object(inputs.clone())),
-            steps: Arc::new(steps),
-            roots: BTreeMap::new(),
-        }
+        let inputs = Arc::new(Value::Object(inputs.clone()));
+        Self { blobs, inputs, steps: Arc::new(steps), roots: BTreeMap::new(), own: None }
     }
 
     /// The same with one more name.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: Arc<Value>) -> Self {
         self.roots.insert(name, value);
+        self
+    }
+}
+
+impl Scope {
+    /// The same with the fields of `own` as names: `items`, `count`, `failed`, …
+    #[must_use]
+    pub fn with_own(mut self, own: Arc<StepView>) -> Self {
+        self.own = Some(own);
         self
     }
 }
@@ -208,6 +215,9 @@ impl Lookup for Scope {
     }
 
     fn root(&self, name: &str) -> Option<Arc<Value>> {
-        if name == "inputs" { Some(self.inputs.clone()) } else { self.roots.get(name).cloned() }
+        match name {
+            "inputs" => Some(self.inputs.clone()),
+            _ => self.roots.get(name).cloned().or_else(|| self.own.as_ref()?.field(&self.blobs, name).ok()),
+        }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Ports;
 use super::values::{ItemSource, Scope};
+use crate::database::address::Address;
 use crate::database::{self, LedgerKey, Target, WriteJob};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
@@ -21,6 +22,7 @@ use crate::domain::verdict::{Judge, Verdict};
 use crate::evidence;
 use crate::journal::blobs::BlobError;
 use crate::journal::lines::LinesWriter;
+use crate::os::paths::{lies_within, resolved};
 use crate::plan_file::expr::{self, ExprError};
 use crate::tool::{ToolCall, ToolError, ToolSpec};
 
@@ -143,11 +145,7 @@ impl Job {
                 (own, key)
             }
         };
-        let scope = self
-            .scope
-            .clone()
-            .with("item", Arc::new(item))
-            .with("index", Arc::new(Value::from(self.item)));
+        let scope = self.scope.clone().with("item", Arc::new(item)).with("index", Arc::new(Value::from(self.item)));
         let key = match &self.definition().key {
             None => default_key,
             Some(template) => key_text(&expr::render(&Value::String(template.clone()), &scope)?),
@@ -265,11 +263,8 @@ fn distinct_keys(job: &Job, items: &[Value]) -> Result<(), Failure> {
         let key = match &template {
             None => default_key(item),
             Some(template) => {
-                let scope = job
-                    .scope
-                    .clone()
-                    .with("item", Arc::new(item.clone()))
-                    .with("index", Arc::new(Value::from(at)));
+                let scope =
+                    job.scope.clone().with("item", Arc::new(item.clone())).with("index", Arc::new(Value::from(at)));
                 key_text(&expr::render(template, &scope).map_err(|error| expression_failure(&error))?)
             }
         };
@@ -307,22 +302,14 @@ async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &str) -> Resu
     let step = job.definition();
     let failed = |error: ExprError| expression_failure(&error);
     match &step.kind {
-        StepKind::Value { .. } => Ok(Ready {
-            key: key.to_owned(),
-            identity: None,
-            repeat: RepeatClass::Read,
-            act: Act::Evaluate,
-            scope,
-        }),
+        StepKind::Value { .. } => {
+            Ok(Ready { key: key.to_owned(), identity: None, repeat: RepeatClass::Read, act: Act::Evaluate, scope })
+        }
         StepKind::Tool { name, with } => {
             let with = render_object(with, &scope).map_err(failed)?;
             let (server, spec) = find_tool(ports, name).await?;
             let files = path_arguments(step, &spec);
-            for argument in files.iter().filter_map(|name| with.get(name).and_then(Value::as_str)) {
-                if OWN_SERVERS.contains(&server.as_str()) {
-                    granted(ports, argument)?;
-                }
-            }
+            touched(ports, &server, &with, &files)?;
             let contents = file_contents(ports, &scope, job, &with, &files).await;
             let of_identity = Value::Object(relative_paths(ports, &with, &files));
             let identity = identity(&Ingredients {
@@ -351,20 +338,21 @@ async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &str) -> Resu
         }
         StepKind::Agent { name, with, .. } => {
             let with = render_object(with, &scope).map_err(failed)?;
-            let card = ports.agents.get(name).ok_or_else(|| {
-                Failure::new(FailureKind::BadInput, format!("no agent is called `{name}`"))
-            })?;
-            let rendered = Value::Object(with);
+            let card = ports
+                .agents
+                .get(name)
+                .ok_or_else(|| Failure::new(FailureKind::BadInput, format!("no agent is called `{name}`")))?;
+            // Rows belong to their item: two items with equal rows (none, say) are two writes, not one.
+            let of_identity = json!({ "with": with, "item": key });
             let identity = identity(&Ingredients {
                 kind: "agent",
                 name,
                 output_version: &card.output_version,
                 text: &card.text,
-                with: &rendered,
+                with: &of_identity,
                 output_schema: step.output_schema.as_ref(),
                 files: &[],
             });
-            let Value::Object(with) = rendered else { unreachable!("it was made as an object above") };
             let write = write_job(ports, job, &scope, key, identity, &with)?;
             Ok(Ready {
                 key: key.to_owned(),
@@ -420,42 +408,41 @@ fn path_arguments(step: &Step, spec: &ToolSpec) -> Vec<String> {
 }
 
 /// A path of one of our own tools lies in the workspace or beneath a path that the person named.
-fn granted(ports: &Ports, path: &str) -> Result<(), Failure> {
-    let absolute = absolute(&ports.workspace, path);
-    let within = |folder: &Path| absolute.starts_with(folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
-    if within(&ports.workspace) || ports.granted_paths.iter().any(|granted| within(granted)) {
+fn granted(ports: &Ports, path: impl AsRef<Path>) -> Result<(), Failure> {
+    let path = path.as_ref();
+    if lies_within(&ports.workspace, path, roots(ports)) {
         return Ok(());
     }
-    Err(Failure::new(FailureKind::Denied, format!("`{path}` lies outside the project folder and was not named"))
-        .hint("name it as an input of type path: what you type is granted"))
+    let message = format!("`{}` lies outside the project folder and was not named", path.display());
+    Err(Failure::new(FailureKind::Denied, message).hint("name it as an input of type path: what you type is granted"))
 }
 
-/// The path with links resolved as far as it exists.
-fn absolute(workspace: &Path, path: &str) -> PathBuf {
-    let joined = workspace.join(path);
-    if let Ok(real) = joined.canonicalize() {
-        return real;
+/// Folders (and single files) that this process may touch.
+fn roots(ports: &Ports) -> impl Iterator<Item = &Path> {
+    std::iter::once(ports.workspace.as_path()).chain(ports.granted_paths.iter().map(PathBuf::as_path))
+}
+
+/// What our own tools would touch: their paths, and the file behind a database address.
+fn touched(ports: &Ports, server: &str, with: &Map<String, Value>, files: &[String]) -> Result<(), Failure> {
+    if !OWN_SERVERS.contains(&server) {
+        return Ok(());
     }
-    let mut plain = PathBuf::new();
-    for part in joined.components() {
-        match part {
-            std::path::Component::ParentDir => {
-                plain.pop();
-            }
-            std::path::Component::CurDir => {}
-            other => plain.push(other),
-        }
+    let argument = |name: &str| with.get(name).and_then(Value::as_str);
+    for path in files.iter().filter_map(|name| argument(name)) {
+        granted(ports, path)?;
     }
-    match (plain.parent().and_then(|parent| parent.canonicalize().ok()), plain.file_name()) {
-        (Some(parent), Some(name)) => parent.join(name),
-        _ => plain,
+    // What is no address is the server's to explain.
+    if let Some(address) = argument("database").filter(|_| server == "db")
+        && let Ok(Address::Sqlite(path)) = Address::parse_or_path(address, &ports.workspace)
+    {
+        database::may_touch(&path, &ports.workspace, &ports.granted_paths).map_err(|error| database_failure(&error))?;
     }
+    Ok(())
 }
 
 fn relative(workspace: &Path, path: &str) -> String {
-    let full = absolute(workspace, path);
-    let root = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
-    full.strip_prefix(&root).unwrap_or(&full).display().to_string()
+    let full = resolved(workspace, path);
+    full.strip_prefix(resolved(workspace, "")).unwrap_or(&full).display().to_string()
 }
 
 fn relative_paths(ports: &Ports, with: &Map<String, Value>, files: &[String]) -> Map<String, Value> {
@@ -568,7 +555,8 @@ fn write_job(
 /// # Errors
 /// What is wrong with `rows`, in words.
 pub fn source_tables(with: &Map<String, Value>) -> Result<Vec<database::SourceTable>, String> {
-    let rows = with.get("rows").ok_or_else(|| "DATABASE_WRITER needs `rows`: tables, or a list of records".to_owned())?;
+    let rows =
+        with.get("rows").ok_or_else(|| "DATABASE_WRITER needs `rows`: tables, or a list of records".to_owned())?;
     match with.get("headers") {
         None => database::tables_from_rows(rows),
         Some(Value::Array(headers)) => {
@@ -598,7 +586,7 @@ async fn reusable(ports: &Ports, job: &Job, ready: &Ready) -> Option<Prepared> {
         return None;
     }
     let identity = ready.identity?;
-    // Two items of one run that ask for the same are two pieces of work: eight sends are eight.
+    // Two equal items of one run are two tasks: which of them ran first must not decide whether the other runs.
     let found = ports.memory.reusable(&identity).filter(|found| found.run != job.run)?;
     if let Act::Write { address, .. } = &ready.act {
         // The ledger in the target decides, not our memory of it.
@@ -630,7 +618,7 @@ pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Result<Done, St
             };
             expr::render(template, &ready.scope).map_err(|error| AttemptEnd::Failed(expression_failure(&error)))
         }
-        Act::Call(call) => match ports.tools.call(call).await {
+        Act::Call(call) => match call_tool(ports, call).await {
             Ok(result) => Ok(result.value),
             Err(error) => Err(after_tool_error(call, &error)),
         },
@@ -640,6 +628,16 @@ pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Result<Done, St
         Err(end) => Ok(Done { end, verdict: None }),
         Ok(output) => accept_output(ports, job, ready, output).await,
     }
+}
+
+async fn call_tool(ports: &Ports, call: &ToolCall) -> Result<crate::tool::ToolResult, ToolError> {
+    use tracing::Instrument as _;
+    let span = crate::telemetry::tool_span(&call.server, &call.tool, &call.call_key);
+    let result = ports.tools.call(call).instrument(span.clone()).await;
+    if let Err(error) = &result {
+        tracing::info!(parent: &span, %error, "the call gave no result");
+    }
+    result
 }
 
 async fn write(ports: &Ports, address: &str, job: &WriteJob, source_tables: usize) -> Result<Value, AttemptEnd> {
@@ -715,12 +713,7 @@ pub async fn judge(ports: &Ports, job: &Job, output: &Payload) -> Verdict {
 
 /// Evaluates `all_done_when`.
 pub async fn judge_step(ports: &Ports, job: &Job) -> Verdict {
-    evidence::check(
-        &job.definition().all_done_when,
-        &job.scope,
-        &facts(ports, &[], None),
-    )
-    .await
+    evidence::check(&job.definition().all_done_when, &job.scope, &facts(ports, &[], None)).await
 }
 
 /// What the database must hold for a done task of DATABASE_WRITER, worked out again from the stored outputs.
@@ -742,7 +735,13 @@ pub async fn expectation(
 }
 
 fn facts<'a>(ports: &'a Ports, called: &'a [String], written: Option<&'a str>) -> evidence::Facts<'a> {
-    evidence::Facts { workspace: &ports.workspace, databases: ports.databases.as_ref(), called, written }
+    evidence::Facts {
+        workspace: &ports.workspace,
+        granted: &ports.granted_paths,
+        databases: ports.databases.as_ref(),
+        called,
+        written,
+    }
 }
 
 fn after_tool_error(call: &ToolCall, error: &ToolError) -> AttemptEnd {
@@ -772,7 +771,13 @@ pub fn tool_failure(error: &ToolError) -> Failure {
             Failure::new(FailureKind::UnknownTool, error.to_string()).hint(known_as(known))
         }
         ToolError::BadArguments { .. } => Failure::new(FailureKind::BadInput, error.to_string()),
-        ToolError::NotStarted { .. } => Failure::new(FailureKind::Unreachable, error.to_string()),
+        ToolError::NotStarted { .. } => {
+            let message = error.to_string();
+            match message.split_once("; hint: ") {
+                Some((what, hint)) => Failure::new(FailureKind::Unreachable, what).hint(hint),
+                None => Failure::new(FailureKind::Unreachable, message),
+            }
+        }
         ToolError::Died { .. } => Failure::new(FailureKind::ServerDied, error.to_string()),
         ToolError::Timeout { .. } => Failure::new(FailureKind::Timeout, error.to_string()),
         ToolError::Reported { message, reason } => {
@@ -781,7 +786,7 @@ pub fn tool_failure(error: &ToolError) -> Failure {
                 .and_then(|reason| serde_json::from_value(Value::String(reason.clone())).ok())
                 .unwrap_or(FailureKind::ToolError);
             // Our own servers put what to try on a line of its own.
-            match message.split_once("\nhint: ") {
+            match message.split_once("\nhint: ").or_else(|| message.split_once("; hint: ")) {
                 Some((what, hint)) => Failure::new(kind, what).hint(hint),
                 None => Failure::new(kind, message.clone()),
             }
@@ -795,9 +800,14 @@ fn database_failure(error: &crate::database::DatabaseError) -> Failure {
         E::Address(_) | E::Target(_) => FailureKind::BadInput,
         E::Busy(_) => FailureKind::Busy,
         E::Check(_) => FailureKind::Check,
+        E::Denied(_) => FailureKind::Denied,
         E::Failed(_) => FailureKind::ToolError,
     };
-    Failure::new(kind, error.to_string())
+    let message = error.to_string();
+    match message.split_once("; hint: ") {
+        Some((what, hint)) => Failure::new(kind, what).hint(hint),
+        None => Failure::new(kind, message),
+    }
 }
 
 /// A value as one bounded line.

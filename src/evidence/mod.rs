@@ -2,13 +2,14 @@
 //!
 //! What it does not do: decide what follows from a verdict; that is the core's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::database::Databases;
 use crate::domain::plan::Check;
 use crate::domain::verdict::{Judge, Verdict};
+use crate::os::paths::lies_within;
 use crate::plan_file::expr::{self, ExprError, Lookup};
 
 /// Largest file that a `parses` check reads.
@@ -19,6 +20,8 @@ const PARSED_BYTES_MAX: u64 = 256 << 20;
 pub struct Facts<'a> {
     /// The project folder.
     pub workspace: &'a Path,
+    /// Paths outside of it that may be looked at.
+    pub granted: &'a [PathBuf],
     /// Databases by address.
     pub databases: &'a dyn Databases,
     /// Tools that were called in the attempt and succeeded.
@@ -71,7 +74,8 @@ async fn one(check: &Check, scope: &(dyn Lookup + Sync), facts: &Facts<'_>) -> R
         }
         Check::Called { tool } => {
             let holds = facts.called.contains(tool);
-            let line = if holds { format!("{tool} was called and succeeded") } else { format!("{tool} was not called") };
+            let line =
+                if holds { format!("{tool} was called and succeeded") } else { format!("{tool} was not called") };
             Ok(Seen { holds, line })
         }
     }
@@ -85,6 +89,11 @@ fn text_of(template: &str, scope: &(dyn Lookup + Sync)) -> Result<String, ExprEr
 }
 
 fn file(facts: &Facts<'_>, path: &str, exists: Option<bool>, parses: Option<&str>) -> Seen {
+    let roots = std::iter::once(facts.workspace).chain(facts.granted.iter().map(PathBuf::as_path));
+    if !lies_within(facts.workspace, path, roots) {
+        let line = format!("file `{path}` lies outside the project folder and was not named: it is not looked at");
+        return Seen { holds: false, line };
+    }
     let full = facts.workspace.join(path);
     let is_there = full.exists();
     if exists == Some(false) {
@@ -136,11 +145,8 @@ async fn sql(facts: &Facts<'_>, database: &str, query: &str, wanted: &Value) -> 
         Ok(rows) => {
             let found = rows.first().and_then(|row| row.values().next().cloned()).unwrap_or(Value::Null);
             let holds = same_value(&found, wanted);
-            let line = if holds {
-                format!("`{query}` = {found}")
-            } else {
-                format!("`{query}` gives {found}, not {wanted}")
-            };
+            let line =
+                if holds { format!("`{query}` = {found}") } else { format!("`{query}` gives {found}, not {wanted}") };
             Seen { holds, line }
         }
         Err(error) => Seen { holds: false, line: format!("`{query}`: {error}") },

@@ -15,7 +15,7 @@ use super::disk::{self, HEADER_BYTES, Header, LARGE_NAME, SEGMENT_BYTES_MAX, SPA
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEAD_BYTES, RECORD_HEAD_BYTES};
 use super::reader::{self, End, Fold, Scan};
 use super::writer::{self, Append, Lines, Request};
-use super::{Observer, AppendError, Heads, Journal, JournalError, Position};
+use super::{AppendError, Heads, Journal, JournalError, Observer, Position};
 use crate::domain::ids::RunId;
 
 /// Usual length of a segment file.

@@ -21,6 +21,19 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER_MODE).create(path)
 }
 
+/// Takes everybody else's rights to a folder of ours away; one of another user stays as it is.
+///
+/// # Errors
+/// What the system says.
+pub fn keep_private(path: &Path) -> io::Result<()> {
+    let found = fs::metadata(path)?;
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 || found.uid() != own_user_id()? {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode & !0o077))
+}
+
 /// Reads a whole file as text, or `None` when it is not there. Pipes, devices and folders are refused before they
 /// are opened, so that reading never waits.
 ///
@@ -133,6 +146,17 @@ mod tests {
         assert_eq!(fs::read(&real).unwrap(), b"two");
         assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no draft is left");
+    }
+
+    #[test]
+    fn a_folder_that_others_could_enter_is_made_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        keep_private(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(keep_private(&folder.path().join("none")).is_err());
     }
 
     #[test]

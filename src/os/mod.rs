@@ -2,5 +2,6 @@
 
 pub mod files;
 pub mod lock;
+pub mod paths;
 pub mod process_group;
 pub mod rlimit;

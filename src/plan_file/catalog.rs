@@ -24,6 +24,13 @@ pub enum ServerTools {
     Unknown,
     /// Its whole list.
     Known(Vec<KnownTool>),
+    /// It is declared, and cannot be used.
+    Away {
+        /// Why, as it goes on after the server's name.
+        why: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
 }
 
 /// One tool.

@@ -1,4 +1,4 @@
-//! One run in full: what `show` shows, for people and as JSON.
+//! One run in full: its steps, items and questions. What `show` prints.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -7,8 +7,8 @@ use super::SHAPE_VERSION;
 use super::line::RunLine;
 use crate::domain::event::{StepEnd, TaskEnd};
 use crate::domain::ids::StepIndex;
-use crate::domain::plan::{Plan, StepKind};
-use crate::domain::run::{AskKind, Head, RunState, StepPhase, Task, TaskPhase};
+use crate::domain::plan::StepKind;
+use crate::domain::run::{AskKind, RunState, StepPhase, Task, TaskPhase};
 
 /// Most items that are listed with their reasons; the rest is counted.
 pub const LISTED_MAX: usize = 200;
@@ -123,7 +123,7 @@ impl RunDetail {
         let untold = all.len().saturating_sub(LISTED_MAX);
         Self {
             v: SHAPE_VERSION,
-            line: RunLine::new(state, is_live),
+            line: RunLine::new(&state.head, &state.steps, is_live),
             plan_source: state.head.origin.plan_source.clone(),
             inputs: state.head.inputs.clone(),
             steps: (0..state.steps.len()).map(|step| step_line(state, step as StepIndex)).collect(),
@@ -155,17 +155,11 @@ pub fn not_done(state: &RunState) -> Vec<NotDone> {
 /// Open questions of a run.
 #[must_use]
 pub fn ask_lines(state: &RunState) -> Vec<AskLine> {
-    ask_lines_of(&state.head, &state.plan)
-}
-
-/// The same from the parts that it needs: no tasks.
-#[must_use]
-pub fn ask_lines_of(head: &Head, plan: &Plan) -> Vec<AskLine> {
-    let asks = head.asks.iter();
+    let asks = state.head.asks.iter();
     asks.map(|(id, ask)| AskLine {
         id: id.to_string(),
-        run: head.run.to_string(),
-        step: plan.step(ask.task.step).id.to_string(),
+        run: state.head.run.to_string(),
+        step: state.step(ask.task.step).id.to_string(),
         item: ask.key.clone(),
         what: ask.what.clone(),
         answers: match ask.kind {

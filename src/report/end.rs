@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::SHAPE_VERSION;
-use super::detail::{NotDone, StepLine, RunDetail};
+use super::detail::{NotDone, RunDetail, StepLine};
 use super::line::end_word;
 use crate::domain::ids::{Digest, StepIndex};
 use crate::domain::payload::Payload;
@@ -137,7 +137,8 @@ fn changes(state: &RunState, before: Option<&RunState>) -> Vec<ItemChanges> {
             }
         }
         if matches!(state.steps[at as usize].phase.word(), "done") {
-            changes.vanished = earlier.keys().filter(|key| !known.contains(*key)).map(|key| (*key).to_owned()).collect();
+            changes.vanished =
+                earlier.keys().filter(|key| !known.contains(*key)).map(|key| (*key).to_owned()).collect();
         }
         all.push(changes);
     }
@@ -205,12 +206,14 @@ pub fn text(report: &EndReport) -> String {
     let mut out = String::new();
     let short = &report.run[..18.min(report.run.len())];
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "{} {} in {}  (run {short})", report.plan, report.state, super::text::seconds(report.seconds));
+    let _ =
+        writeln!(out, "{} {} in {}  (run {short})", report.plan, report.state, super::text::seconds(report.seconds));
     out.push_str(&super::text::steps(&report.steps));
     for changes in &report.items {
         let ItemChanges { step, reused, new, changed, vanished } = changes;
         if reused + changed > 0 || !vanished.is_empty() {
-            let _ = writeln!(out, "  {step}: {reused} reused, {new} new, {changed} changed, {} vanished", vanished.len());
+            let _ =
+                writeln!(out, "  {step}: {reused} reused, {new} new, {changed} changed, {} vanished", vanished.len());
         }
         for key in vanished.iter().take(super::detail::LISTED_MAX) {
             let _ = writeln!(out, "    vanished: {}", super::text::clean(key));
@@ -230,13 +233,18 @@ pub fn text(report: &EndReport) -> String {
             let _ = writeln!(out, "  {rows:>8} rows  {}", super::text::clean(table));
         }
         if to.tables.len() > TABLES_NAMED_MAX {
-            let _ = writeln!(out, "  and {} more", super::text::plural((to.tables.len() - TABLES_NAMED_MAX) as u64, "data table"));
+            let _ = writeln!(
+                out,
+                "  and {} more",
+                super::text::plural((to.tables.len() - TABLES_NAMED_MAX) as u64, "data table")
+            );
         }
         if to.rejected > 0 {
             let _ = writeln!(out, "  {} in _ollmcp_rejects, with reasons", super::text::plural(to.rejected, "bad row"));
         }
         if !to.without_table.is_empty() {
-            let _ = writeln!(out, "  no table found in {}:", super::text::plural(to.without_table.len() as u64, to.noun));
+            let _ =
+                writeln!(out, "  no table found in {}:", super::text::plural(to.without_table.len() as u64, to.noun));
             for key in to.without_table.iter().take(super::detail::LISTED_MAX) {
                 let _ = writeln!(out, "    {}", super::text::clean(key));
             }

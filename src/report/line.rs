@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::event::RunEnd;
-use crate::domain::run::{Head, RunState, StepState};
+use crate::domain::run::{Counts, Head, StepState};
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunLine {
     /// Full id.
     pub run: String,
-    /// The name that it was given.
+    /// The name that a person gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Name of its plan.
@@ -32,20 +32,12 @@ pub struct RunLine {
 impl RunLine {
     /// The line of a run; `is_live`: a process is at work on it.
     #[must_use]
-    pub fn new(state: &RunState, is_live: bool) -> Self {
-        Self::of(&state.head, state.plan.name(), &state.steps, is_live)
-    }
-
-    /// The same from the parts that it needs: no tasks.
-    #[must_use]
-    pub fn of(head: &Head, plan: &str, steps: &[StepState], is_live: bool) -> Self {
-        let sum = |count: fn(&crate::domain::run::Counts) -> u32| {
-            steps.iter().map(|step| u64::from(count(&step.counts))).sum()
-        };
+    pub fn new(head: &Head, steps: &[StepState], is_live: bool) -> Self {
+        let sum = |count: fn(&Counts) -> u32| steps.iter().map(|step| u64::from(count(&step.counts))).sum();
         Self {
             run: head.run.to_string(),
             name: head.origin.name.clone(),
-            plan: plan.to_owned(),
+            plan: head.plan.clone(),
             state: state_word(head, is_live).to_owned(),
             started_ms: head.started_ms,
             last_ms: head.last_ms,

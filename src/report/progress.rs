@@ -54,7 +54,9 @@ impl Progress {
             match &stamped.event {
                 Event::StepOpened { step, .. } => inner.opened(state, *step),
                 Event::StepEnded { step, .. } => inner.ended(state, *step),
-                Event::CallInDoubt { what, ask, .. } => inner.line(&format!("waits for you: {} (ollmcp answer {ask} …)", clean(what))),
+                Event::CallInDoubt { what, ask, .. } => {
+                    inner.line(&format!("waits for you: {} (ollmcp answer {ask} …)", clean(what)))
+                }
                 Event::RunEnded { .. } => inner.finish(),
                 other => {
                     if let Some(step) = other.step() {
@@ -104,7 +106,8 @@ impl Inner {
             bar
         });
         if bar.is_none() && definition.for_each.is_some() {
-            let items = state.list_len(step).map_or_else(String::new, |len| format!(", {}", plural(len.into(), "item")));
+            let items =
+                state.list_len(step).map_or_else(String::new, |len| format!(", {}", plural(len.into(), "item")));
             self.line(&format!("{}: {}{items}", definition.id, clean(&kind_text(&definition.kind))));
         }
         self.steps.insert(step, Seen { bar, opened: now, printed: now });

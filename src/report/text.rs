@@ -88,7 +88,8 @@ fn lines(table: &Table) -> String {
 pub fn steps(steps: &[StepLine]) -> String {
     let mut rows = table(&[]);
     for step in steps {
-        let state = if step.unchecked && step.state == "done" { "done (unchecked)".to_owned() } else { step.state.clone() };
+        let state =
+            if step.unchecked && step.state == "done" { "done (unchecked)".to_owned() } else { step.state.clone() };
         rows.add_row([clean(&step.step), clean(&step.kind), state, step_counts(step)]);
     }
     let mut out = lines(&rows);
@@ -141,10 +142,15 @@ pub fn not_done(items: &[NotDone], untold: usize) -> String {
 pub fn runs(runs: &[RunLine]) -> String {
     let mut rows = table(&["RUN", "PLAN", "STATE", "STARTED", "DONE", "NOT DONE", ""]);
     for run in runs {
-        let note = if run.open_asks > 0 { format!("{} for you: ollmcp inbox", plural(run.open_asks as u64, "question")) } else { String::new() };
+        let note = if run.open_asks > 0 {
+            format!("{} for you: ollmcp inbox", plural(run.open_asks as u64, "question"))
+        } else {
+            String::new()
+        };
+        let name = run.name.as_ref().map_or_else(String::new, |name| format!(" ({})", clean(name)));
         rows.add_row([
             run.run[..18.min(run.run.len())].to_owned(),
-            clean(&run.plan),
+            format!("{}{name}", clean(&run.plan)),
             run.state.clone(),
             moment(run.started_ms),
             thousands(run.done),
@@ -159,7 +165,13 @@ pub fn runs(runs: &[RunLine]) -> String {
 #[must_use]
 pub fn detail(detail: &RunDetail) -> String {
     let line = &detail.line;
-    let mut out = format!("run {}\nplan {} ({})\nstate {}\n", line.run, clean(&line.plan), clean(&detail.plan_source), line.state);
+    let mut out = format!(
+        "run {}\nplan {} ({})\nstate {}\n",
+        line.run,
+        clean(&line.plan),
+        clean(&detail.plan_source),
+        line.state
+    );
     out.push_str(&format!("started {}, last event {}", moment(line.started_ms), moment(line.last_ms)));
     if detail.resumed > 0 {
         out.push_str(&format!(", taken up again {}", plural(detail.resumed.into(), "time")));
@@ -187,7 +199,13 @@ pub fn detail(detail: &RunDetail) -> String {
 pub fn asks(asks: &[AskLine]) -> String {
     let mut out = String::new();
     for ask in asks {
-        out.push_str(&format!("question {}\n  {}[{}]: {}\n", ask.id, clean(&ask.step), clean(&ask.item), clean(&ask.what)));
+        out.push_str(&format!(
+            "question {}\n  {}[{}]: {}\n",
+            ask.id,
+            clean(&ask.step),
+            clean(&ask.item),
+            clean(&ask.what)
+        ));
         out.push_str(&format!("  ollmcp answer {} {}\n", ask.id, ask.answers.join("|")));
     }
     out

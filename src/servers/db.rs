@@ -113,10 +113,7 @@ impl DbServer {
 
     fn database(&self, arguments: &Map<String, Value>) -> Result<Sqlite, String> {
         let text = text(arguments, "database")?;
-        let parsed = Address::parse(text, &self.base).or_else(|error| {
-            // Here a bare path is clear enough, unlike in a plan; `C:x` and other schemes stay refused.
-            if text.contains(':') { Err(error) } else { Address::parse(&format!("sqlite:{text}"), &self.base) }
-        });
+        let parsed = Address::parse_or_path(text, &self.base);
         let Address::Sqlite(path) = parsed.map_err(|error| error.to_string())?;
         Ok(Sqlite::new(path, Limits::default()))
     }

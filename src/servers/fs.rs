@@ -112,13 +112,9 @@ impl BuiltIn for FsServer {
     }
 }
 
-/// The tools, as a plan may name them.
-pub(super) fn known_tools() -> Vec<crate::plan_file::KnownTool> {
-    let tool = |tool: BuiltInTool| crate::plan_file::KnownTool {
-        name: tool.name.to_owned(),
-        input_schema: tool.input_schema,
-    };
-    tools().into_iter().map(tool).collect()
+/// Name and input schema of each tool.
+pub(super) fn tool_shapes() -> Vec<super::ToolShape> {
+    tools().into_iter().map(|tool| (tool.name.to_owned(), tool.input_schema)).collect()
 }
 
 fn tools() -> Vec<BuiltInTool> {

@@ -13,21 +13,20 @@ pub mod host;
 pub mod pdf_extract;
 pub mod spill;
 
-use crate::plan_file::KnownTool;
+/// Name and input schema of a tool of ours.
+pub type ToolShape = (String, serde_json::Value);
 
-/// The tools of each of our servers, as a plan may name them. Nothing is started.
+/// The tools of each of our servers. Nothing is started.
 #[must_use]
-pub fn own_tools() -> Vec<(&'static str, Vec<KnownTool>)> {
-    let known = |tools: Vec<rmcp::model::Tool>| {
-        let tool = |tool: rmcp::model::Tool| KnownTool {
-            name: tool.name.to_string(),
-            input_schema: serde_json::Value::Object((*tool.input_schema).clone()),
-        };
-        tools.into_iter().map(tool).collect()
+pub fn own_tools() -> Vec<(&'static str, Vec<ToolShape>)> {
+    let shapes = |tools: Vec<rmcp::model::Tool>| {
+        let shape =
+            |tool: rmcp::model::Tool| (tool.name.to_string(), serde_json::Value::Object((*tool.input_schema).clone()));
+        tools.into_iter().map(shape).collect()
     };
     vec![
-        ("fs", fs::known_tools()),
-        ("pdf_extract", known(pdf_extract::tools())),
-        ("db", known(db::DbServer::tools())),
+        ("fs", fs::tool_shapes()),
+        ("pdf_extract", shapes(pdf_extract::tools())),
+        ("db", shapes(db::DbServer::tools())),
     ]
 }

@@ -48,8 +48,13 @@ pub(super) fn plan(run: RunId) -> Vec<u8> {
     of_run(0x05, run)
 }
 
+/// All steps of a run that have left the beginning.
+pub(super) fn steps(run: RunId) -> Vec<u8> {
+    of_run(0x06, run)
+}
+
 pub(super) fn step(run: RunId, step: StepIndex) -> Vec<u8> {
-    let mut key = of_run(0x06, run);
+    let mut key = steps(run);
     key.extend_from_slice(&step.to_be_bytes());
     key
 }

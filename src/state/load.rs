@@ -11,17 +11,6 @@ use crate::domain::plan::{Plan, RawPlan};
 use crate::domain::run::{Head, RunState, StepState, Task, TaskPhase, fold};
 use crate::journal::{Frame, Heads, Link, Position};
 
-/// A run without its tasks.
-#[derive(Clone, Debug)]
-pub struct Outline {
-    /// What belongs to the run as a whole.
-    pub head: Head,
-    /// The plan.
-    pub plan: Arc<Plan>,
-    /// Steps, by index, with the counts of their tasks.
-    pub steps: Vec<StepState>,
-}
-
 /// The store, opened. Cheap to clone; reads from any thread.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -56,6 +45,23 @@ impl Reader {
         Ok(heads)
     }
 
+    /// Heads and steps of all runs, oldest first: what a list of runs needs.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn outlines(&self) -> Result<Vec<(Head, Vec<StepState>)>, StateError> {
+        self.heads()?.into_iter().map(|head| self.steps(head.run).map(|steps| (head, steps))).collect()
+    }
+
+    /// Runs that wait for a person, oldest first.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn asking(&self) -> Result<Vec<RunState>, StateError> {
+        let asking = self.heads()?.into_iter().filter(|head| !head.asks.is_empty());
+        asking.filter_map(|head| self.run(head.run).transpose()).collect()
+    }
+
     /// Chain heads of all runs that have not ended.
     ///
     /// # Errors
@@ -82,28 +88,19 @@ impl Reader {
         Ok(Some(Arc::new(plan)))
     }
 
-    /// A run without its tasks: what a list of runs needs, at the same cost for ten items and a million.
+    /// The steps of one run, without its tasks: what a list of runs needs.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn outline(&self, run: RunId) -> Result<Option<Outline>, StateError> {
-        let Some(head) = parts::get::<Head>(&self.db, &keys::head(run))? else { return Ok(None) };
-        let Some(plan) = self.plan(run)? else {
-            return Err(StateError::Damaged { key: keys::hex(&keys::plan(run)), what: "the plan is missing".to_owned() });
-        };
-        let mut steps = Vec::with_capacity(plan.steps().len());
-        for step in 0..plan.steps().len() as StepIndex {
-            steps.push(parts::get::<StepState>(&self.db, &keys::step(run, step))?.unwrap_or_default());
+    pub fn steps(&self, run: RunId) -> Result<Vec<StepState>, StateError> {
+        let mut steps = Vec::new();
+        for entry in self.db.scan_prefix(keys::steps(run)) {
+            let (key, first) = entry?;
+            if let Some(own) = parts::first_part_key(&key) {
+                steps.push(parts::decode(&self.db, own, &first)?);
+            }
         }
-        Ok(Some(Outline { head, plan, steps }))
-    }
-
-    /// Outlines of all runs, oldest first.
-    ///
-    /// # Errors
-    /// [`StateError`].
-    pub fn outlines(&self) -> Result<Vec<Outline>, StateError> {
-        self.heads()?.iter().filter_map(|head| self.outline(head.run).transpose()).collect()
+        Ok(steps)
     }
 
     /// The whole state of one run.
@@ -111,7 +108,17 @@ impl Reader {
     /// # Errors
     /// [`StateError`].
     pub fn run(&self, run: RunId) -> Result<Option<RunState>, StateError> {
-        let Some(Outline { head, plan, steps }) = self.outline(run)? else { return Ok(None) };
+        let Some(head) = parts::get::<Head>(&self.db, &keys::head(run))? else { return Ok(None) };
+        let Some(plan) = self.plan(run)? else {
+            return Err(StateError::Damaged {
+                key: keys::hex(&keys::plan(run)),
+                what: "the plan is missing".to_owned(),
+            });
+        };
+        let mut steps = Vec::with_capacity(plan.steps().len());
+        for step in 0..plan.steps().len() as StepIndex {
+            steps.push(parts::get::<StepState>(&self.db, &keys::step(run, step))?.unwrap_or_default());
+        }
         let mut tasks = BTreeMap::new();
         for entry in self.db.scan_prefix(keys::tasks(run)) {
             let (key, first) = entry?;
@@ -176,8 +183,11 @@ impl Folder {
         let mut batch = sled::Batch::default();
         let mut by_run: BTreeMap<RunId, Vec<(u64, Link, Stamped)>> = BTreeMap::new();
         for record in &frame.records {
-            let event = decode(&record.payload)
-                .map_err(|source| StateError::Decode { run: record.run, seq: record.seq, source })?;
+            let event = decode(&record.payload).map_err(|source| StateError::Decode {
+                run: record.run,
+                seq: record.seq,
+                source,
+            })?;
             by_run.entry(record.run).or_default().push((record.seq, record.link, event));
         }
         for (run, events) in by_run {
@@ -192,12 +202,7 @@ impl Folder {
         Ok(())
     }
 
-    fn fold(
-        &mut self,
-        batch: &mut sled::Batch,
-        run: RunId,
-        events: &[(u64, Link, Stamped)],
-    ) -> Result<(), StateError> {
+    fn fold(&mut self, batch: &mut sled::Batch, run: RunId, events: &[(u64, Link, Stamped)]) -> Result<(), StateError> {
         let mut state = match self.live.remove(&run) {
             Some(state) => Some(state),
             None => self.reader.run(run)?,

@@ -25,7 +25,7 @@ mod thread;
 
 pub use folder::{Fault, open, start_anew};
 pub use keys::Place;
-pub use load::{Outline, Reader};
+pub use load::Reader;
 pub use thread::StateHandle;
 
 use serde::{Deserialize, Serialize};

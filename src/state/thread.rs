@@ -4,8 +4,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::load::{Folder, Reader};
 use super::StateError;
+use super::load::{Folder, Reader};
 use crate::journal::Frame;
 
 /// Frames that may wait to be folded; a writer that is further behind slows the runs down instead of growing.

@@ -26,8 +26,12 @@ impl std::fmt::Debug for Mask {
 
 impl Mask {
     pub(super) fn of(spec: &ServerSpec) -> Self {
-        let from_env = spec.env.iter().filter(|(name, _)| is_secret_name(name)).map(|(_, value)| value.clone());
-        let mut secrets: Vec<String> = from_env.chain(spec.secrets.iter().cloned()).collect();
+        let is_secret = |(name, value): &(&String, &String)| is_secret_name(name) || is_key(value);
+        let from_env = spec.env.iter().filter(is_secret).map(|(_, value)| value.clone());
+        // `--token=KEY` as well as KEY alone.
+        let words = spec.args.iter().flat_map(|arg| arg.split(['=', ' '])).filter(|word| is_key(word));
+        let others = spec.secrets.iter().cloned().chain(words.map(str::to_owned));
+        let mut secrets: Vec<String> = from_env.chain(others).collect();
         secrets.retain(|secret| secret.len() >= SECRET_BYTES_MIN);
         // A secret that contains another one is hidden first, so that no end of it stays.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -64,6 +68,16 @@ pub(super) fn is_secret_name(name: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
+/// Whether a text has the form of a key of a well-known service, whatever it is called.
+fn is_key(text: &str) -> bool {
+    const BEGINNINGS: [&str; 9] = ["sk-", "sk_", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA"];
+    const BYTES_MIN: usize = 12;
+    let text = text.strip_prefix("Bearer ").unwrap_or(text);
+    text.len() >= BYTES_MIN
+        && !text.contains(char::is_whitespace)
+        && BEGINNINGS.iter().any(|start| text.starts_with(start))
+}
+
 /// Cuts a text to at most `bytes_max` at its end, on a character border.
 pub(super) fn bounded(text: &str, bytes_max: usize) -> Cow<'_, str> {
     if text.len() <= bytes_max {
@@ -83,7 +97,10 @@ mod tests {
         let mut spec = ServerSpec::new("s", "c", &[]);
         spec.env.insert("API_KEY".into(), "sk-abcdef".into());
         spec.env.insert("FOLDER".into(), "/home/me/data".into());
+        spec.env.insert("CREDS_OF_MINE".into(), "ghp_0123456789".into());
+        spec.args = vec!["--with=sk-args-0123456".into(), "sk-ip".into()];
         let mask = Mask::of(&spec);
+        assert_eq!(mask.text("ghp_0123456789, sk-args-0123456, sk-ip".into()), "***, ***, sk-ip");
         assert_eq!(mask.text("key sk-abcdef in /home/me/data".into()), "key *** in /home/me/data");
         let mut value = json!({ "a": ["sk-abcdef", 1], "b": { "c": "xsk-abcdefx" } });
         mask.value(&mut value);

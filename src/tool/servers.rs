@@ -202,6 +202,8 @@ impl Reader<'_> {
         }
         spec.args = self.texts(path, "args", entry, &mut spec.secrets);
         spec.env_passed = self.texts(path, "env_passed", entry, &mut Vec::new());
+        let passed = spec.env_passed.iter().filter(|name| is_secret_name(name));
+        spec.secrets.extend(passed.filter_map(|name| (self.lookup)(name)));
         self.env(path, entry, &mut spec);
         spec.cwd = match entry.get("cwd") {
             None | Some(Value::Null) => None,

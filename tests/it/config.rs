@@ -94,7 +94,7 @@ fn key(text: &str) -> KeyPath {
 #[test]
 fn without_anything_every_default_holds() {
     let settings = World::new().settings();
-    assert_eq!(settings.limits.attempts_max, 8);
+    assert_eq!(settings.limits.attempts_max, 64);
     assert_eq!(settings.limits.tool_timeout_s, 300);
     assert_eq!(settings.ollama_url, "http://127.0.0.1:11434");
     assert_eq!(settings.claude.escalation_threshold, 2);
@@ -147,7 +147,7 @@ fn a_named_file_stands_alone_and_must_be_there() {
     world = world.file("mine.json", r#"{"limits": {"tool_timeout_s": 1}, "mcpServers": {"x": {"command": "y"}}}"#);
     world.flags.config = Some(world.path("mine.json"));
     let settings = world.settings();
-    assert_eq!((settings.limits.attempts_max, settings.limits.tool_timeout_s), (8, 1));
+    assert_eq!((settings.limits.attempts_max, settings.limits.tool_timeout_s), (64, 1));
     assert!(settings.disabled_tools.is_empty());
     assert_eq!(settings.mcp_servers.len(), 1, "naming the file is the consent");
     assert_eq!(settings.needs_consent, None);

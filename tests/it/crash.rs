@@ -6,8 +6,10 @@
 
 mod dump;
 mod effects;
+mod large;
 mod place;
 mod signals;
+mod starting;
 mod store;
 mod syncs;
 mod terminal;

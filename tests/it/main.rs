@@ -3,12 +3,18 @@
 
 mod agents;
 mod config;
+mod core;
 mod crash;
 mod database;
+mod docs;
+mod engine;
 mod fs_server;
+mod interop;
+mod job;
 mod journal;
 mod lock;
 mod pdf;
 mod plan_file;
+mod reference;
 mod tidy;
 mod tool;

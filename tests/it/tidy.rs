@@ -37,6 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "policy",
             "agent",
             "os",
+            "telemetry",
         ],
     ),
     ("report", &["domain"]),

@@ -6,7 +6,7 @@ lines of several processes never mix):
 
     {"tool": "add_row", "key": "<_meta ollmcp/callKey>", "arguments": {...}, "pid": 123}
 
-Cancel notices go to the same name with ".cancelled" at its end. Tools, with their annotations:
+Cancel notices go to the same name with ".cancelled" at its end, begin and end of each `slow` to one with ".spans". Tools, with their annotations:
 
     echo {…}              read         gives the arguments back
     environment           read         gives its own environment
@@ -17,6 +17,7 @@ Cancel notices go to the same name with ".cancelled" at its end. Tools, with the
     protocol_error {}     read         a JSON-RPC error
     soft_error {}         read         an error text in an ordinary result
     die {}                unsafe       logs, writes to standard error and exits in the middle of the call
+    die_once {mark}       read         the same, unless the file `mark` is there, and makes it
     flood {bytes}         read         a result of that many bytes on one line
     chatter {bytes}       read         writes that much to standard error, then answers
     spawn_child {detach}  unsafe       leaves a sleeping grandchild (detach: in a session of its own, adopted by init)
@@ -59,6 +60,7 @@ TOOLS = {
     "protocol_error": (schema(), READ),
     "soft_error": (schema(), READ),
     "die": (schema(), None),
+    "die_once": (schema(["mark"], mark=TEXT), READ),
     "flood": (schema(["bytes"], bytes={"type": "integer"}), READ),
     "chatter": (schema(["bytes"], bytes={"type": "integer"}), READ),
     "spawn_child": (schema([], detach=FLAG), None),
@@ -118,6 +120,7 @@ def run(name, arguments, meta):
     if name == "environment":
         return structured(dict(os.environ))
     if name == "slow":
+        log(".spans", {"begin": os.getpid()})
         end = time.monotonic() + arguments["seconds"]
         step = 0
         while time.monotonic() < end:
@@ -126,6 +129,7 @@ def run(name, arguments, meta):
             if arguments.get("progress") and "progressToken" in meta:
                 params = {"progressToken": meta["progressToken"], "progress": step}
                 send({"method": "notifications/progress", "params": params})
+        log(".spans", {"end": os.getpid()})
         return structured({"slept": arguments["seconds"]})
     if name == "fail":
         result = {"content": [{"type": "text", "text": arguments["message"]}], "isError": True}
@@ -136,6 +140,10 @@ def run(name, arguments, meta):
         return {"content": [{"type": "text", "text": "Error executing tool soft_error: it did not work"}]}
     if name == "die":
         print("the server was told to die", file=sys.stderr, flush=True)
+        os._exit(7)
+    if name == "die_once" and not os.path.exists(arguments["mark"]):
+        open(arguments["mark"], "w", encoding="utf-8").close()
+        print("the server was told to die once", file=sys.stderr, flush=True)
         os._exit(7)
     if name == "flood":
         return {"content": [], "structuredContent": {"text": "x" * arguments["bytes"]}}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Ask, AskKind, COMPLAINTS_MAX, Counts, Head, Plan, RunState, StepPhase, StepState, Task, TaskPhase};
+use super::{Ask, AskKind, COMPLAINTS_MAX, Head, Live, Plan, RunState, StepPhase, StepState, Task, TaskPhase};
 use crate::domain::event::{DoubtAnswer, Event, Stamped, Usage};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ids::{AskId, StepIndex, TaskId};
@@ -40,6 +40,7 @@ pub fn fold(state: Option<RunState>, stamped: &Stamped) -> Result<RunState, Corr
             let plan = Plan::try_from((**plan).clone()).map_err(Corrupt::Plan)?;
             let head = Head {
                 run: *run,
+                plan: plan.name().to_owned(),
                 origin: origin.clone(),
                 inputs: inputs.clone(),
                 started_ms: stamped.at_ms,
@@ -94,6 +95,9 @@ impl Folding<'_> {
                 let StepPhase::Pending = self.step(*step)?.phase else {
                     return Err(self.corrupt("the step was not pending"));
                 };
+                if !self.state.fits(*step, items) {
+                    return Err(self.corrupt("the items are not the step's"));
+                }
                 self.change_step(*step, StepPhase::Open { items: items.clone(), ladder: ladder.clone() });
                 Ok(())
             }
@@ -138,7 +142,7 @@ impl Folding<'_> {
                 self.change_task(*task, TaskPhase::InDoubt { ask: *ask })
             }
             Event::DoubtAnswered { task, ask, answer, by: _ } => {
-                self.answered(*task, *ask)?;
+                self.answered(*task, *ask, AskKind::InDoubt)?;
                 match answer {
                     DoubtAnswer::Happened { output } => self.judging(*task, output.clone()),
                     DoubtAnswer::Again | DoubtAnswer::Skip | DoubtAnswer::Fail => {
@@ -176,14 +180,16 @@ impl Folding<'_> {
                 }
                 Ok(())
             }
-            Event::TaskRetryAt { task, at_ms } => {
+            Event::TaskRetryAt { task, retry_at_ms } => {
                 self.pending(*task)?;
-                self.change_task(*task, TaskPhase::RetryAt { at_ms: *at_ms })
+                self.change_task(*task, TaskPhase::RetryAt { at_ms: *retry_at_ms })
             }
             Event::TaskDone { task } => {
-                let TaskPhase::Judging { output, verdicts } = self.task_mut(*task)?.phase.clone() else {
+                let TaskPhase::Judging { output, verdicts } = &mut self.task_mut(*task)?.phase else {
                     return Err(self.corrupt("the task was not being judged"));
                 };
+                let output = std::mem::replace(output, Payload::Inline(serde_json::Value::Null));
+                let verdicts = std::mem::take(verdicts);
                 self.change_task(*task, TaskPhase::Done { output, verdicts, reused: None })
             }
             Event::TaskReused { task, key, identity, output, from, verdict } => {
@@ -197,10 +203,14 @@ impl Folding<'_> {
                 })
             }
             Event::TaskEnded { task, end } => {
-                if let TaskPhase::InDoubt { ask } | TaskPhase::AwaitsApproval { ask } = self.task_mut(*task)?.phase {
-                    self.state.head.asks.remove(&ask);
-                } else if !matches!(self.task_mut(*task)?.phase, TaskPhase::Pending | TaskPhase::RetryAt { .. }) {
-                    return Err(self.corrupt("the task was not pending or waiting"));
+                match self.task_mut(*task)?.phase {
+                    TaskPhase::InDoubt { ask } | TaskPhase::AwaitsApproval { ask } => {
+                        self.state.head.asks.remove(&ask);
+                    }
+                    TaskPhase::Pending | TaskPhase::RetryAt { .. } | TaskPhase::Judging { .. } => {}
+                    TaskPhase::Running { .. } | TaskPhase::Done { .. } | TaskPhase::Ended(_) => {
+                        return Err(self.corrupt("the task was not pending, waiting or being judged"));
+                    }
                 }
                 self.change_task(*task, TaskPhase::Ended(end.clone()))
             }
@@ -210,14 +220,14 @@ impl Folding<'_> {
                 self.change_task(*task, TaskPhase::AwaitsApproval { ask: *ask })
             }
             Event::ApprovalGiven { task, ask, granted: _, by: _ } => {
-                self.answered(*task, *ask)?;
+                self.answered(*task, *ask, AskKind::Approval)?;
                 self.change_task(*task, TaskPhase::Pending)
             }
             Event::UsageRecorded { usage, .. } => {
                 let total = &mut self.state.head.usage;
-                total.input_tokens += usage.input_tokens;
-                total.output_tokens += usage.output_tokens;
-                total.cost_microdollars += usage.cost_microdollars;
+                total.input_tokens = total.input_tokens.saturating_add(usage.input_tokens);
+                total.output_tokens = total.output_tokens.saturating_add(usage.output_tokens);
+                total.cost_microdollars = total.cost_microdollars.saturating_add(usage.cost_microdollars);
                 Ok(())
             }
             Event::CancelAsked { by } => {
@@ -269,6 +279,8 @@ impl Folding<'_> {
             StepPhase::Ended { .. } => {
                 state.steps[step as usize].ended_ms = self.at_ms;
                 state.unended -= 1;
+                let live = &mut state.live[step as usize];
+                *live = Live { blockers: live.blockers, ..Live::default() };
             }
         }
         let dependents: Vec<_> = state.plan.needed_by(step).collect();
@@ -282,8 +294,10 @@ impl Folding<'_> {
     }
 
     fn task_mut(&mut self, task: TaskId) -> Result<&mut Task, Corrupt> {
-        let corrupt = self.corrupt("no such task");
-        self.state.tasks.get_mut(&task).ok_or(corrupt)
+        if !self.state.tasks.contains_key(&task) {
+            return Err(self.corrupt("no such task"));
+        }
+        Ok(self.state.tasks.get_mut(&task).expect("it was found above"))
     }
 
     fn pending(&mut self, task: TaskId) -> Result<(), Corrupt> {
@@ -338,7 +352,8 @@ impl Folding<'_> {
             task.attempts = attempt;
         }
         set(&mut task, at_ms);
-        self.insert(id, task);
+        self.state.tasks.insert(id, task);
+        self.settle(id);
         Ok(())
     }
 
@@ -369,54 +384,29 @@ impl Folding<'_> {
         }
     }
 
-    fn answered(&mut self, task: TaskId, ask: AskId) -> Result<(), Corrupt> {
+    fn answered(&mut self, task: TaskId, ask: AskId, kind: AskKind) -> Result<(), Corrupt> {
         match self.state.head.asks.remove(&ask) {
-            Some(question) if question.task == task => Ok(()),
+            Some(question) if question.task == task && question.kind == kind => Ok(()),
             _ => Err(self.corrupt("no such question")),
         }
     }
 
     fn change_task(&mut self, id: TaskId, phase: TaskPhase) -> Result<(), Corrupt> {
-        let corrupt = self.corrupt("no such task");
-        let mut task = self.state.tasks.remove(&id).ok_or(corrupt)?;
-        self.state.steps[id.step as usize].counts.shift(&task.phase, false);
-        task.phase = phase;
-        self.insert(id, task);
+        let before = std::mem::replace(&mut self.task_mut(id)?.phase, phase);
+        self.state.steps[id.step as usize].counts.shift(&before, false);
+        self.settle(id);
         Ok(())
     }
 
-    /// Puts a task in place and keeps counts and what is due in step with it.
-    fn insert(&mut self, id: TaskId, task: Task) {
+    /// Keeps counts and what is due in step with a task whose phase is new.
+    fn settle(&mut self, id: TaskId) {
         let state = &mut *self.state;
+        let phase = &state.tasks[&id].phase;
         let live = &mut state.live[id.step as usize];
-        live.ready.remove(&id.item);
-        live.retrying.remove(&id.item);
-        live.running.remove(&id.item);
-        live.judging.remove(&id.item);
-        match &task.phase {
-            TaskPhase::Pending => {
-                live.ready.insert(id.item);
-            }
-            TaskPhase::RetryAt { at_ms } => {
-                live.retrying.insert(id.item, *at_ms);
-            }
-            TaskPhase::Running { .. } => {
-                live.running.insert(id.item);
-            }
-            TaskPhase::Judging { .. } => {
-                live.judging.insert(id.item);
-            }
-            TaskPhase::InDoubt { .. }
-            | TaskPhase::AwaitsApproval { .. }
-            | TaskPhase::Done { .. }
-            | TaskPhase::Ended(_) => {}
-        }
-        let counts: &mut Counts = &mut state.steps[id.step as usize].counts;
-        counts.shift(&task.phase, true);
-        let is_done = matches!(task.phase, TaskPhase::Done { .. });
-        state.tasks.insert(id, task);
+        live.place(id.item, phase);
+        state.steps[id.step as usize].counts.shift(phase, true);
+        let is_done = matches!(phase, TaskPhase::Done { .. });
         if !matches!(state.steps[id.step as usize].phase.items(), Some(Items::Flow { .. }) | None) {
-            let live = &mut state.live[id.step as usize];
             while state.tasks.contains_key(&TaskId::new(id.step, live.next)) {
                 live.next += 1;
             }

@@ -34,6 +34,12 @@ pub fn decide(state: &RunState, command: Command, now_ms: u64) -> Result<Vec<Eve
             if state.live[step as usize].blockers > 0 {
                 return Err(Refusal::StepState { step, state: "waiting for other steps" });
             }
+            if state.bad_need(step).is_some() {
+                return Err(Refusal::StepState { step, state: "without what it needs" });
+            }
+            if !state.fits(step, &items) {
+                return Err(Refusal::Items(step));
+            }
             Ok(vec![Event::StepOpened { step, items, ladder }])
         }
         Command::SkipStep { step, reason, for_failure } => {
@@ -76,6 +82,7 @@ pub fn decide(state: &RunState, command: Command, now_ms: u64) -> Result<Vec<Eve
             if record.phase != TaskPhase::Pending {
                 return Err(Refusal::TaskState { task, state: record.phase.word() });
             }
+            new_ask(state, ask)?;
             Ok(vec![Event::ApprovalAsked { task, ask, what }])
         }
         Command::Approve { ask, granted, by } => {
@@ -173,7 +180,10 @@ fn end_attempt(
         AttemptEnd::Output(output) => Ok(vec![Event::AttemptSucceeded { task, attempt, output }]),
         AttemptEnd::Failed(failure) => Ok(failed(state, task, attempt, failure, now_ms)),
         AttemptEnd::Unknown { what, failure } => match (repeat, failure) {
-            (RepeatClass::Unsafe, _) => Ok(vec![Event::CallInDoubt { task, attempt, ask, what }]),
+            (RepeatClass::Unsafe, _) => {
+                new_ask(state, ask)?;
+                Ok(vec![Event::CallInDoubt { task, attempt, ask, what }])
+            }
             (_, Some(failure)) => Ok(failed(state, task, attempt, failure, now_ms)),
             (_, None) => Ok(vec![Event::AttemptInterrupted { task, attempt }]),
         },
@@ -195,7 +205,7 @@ fn after_failure(state: &RunState, task: TaskId, failure: Failure, now_ms: u64) 
     let standing = count(record.standing, &failure);
     match ladder.next(&record.rung, standing, &failure, &state.step(task.step).retry) {
         _ if state.head.cancelled_by.is_some() => Vec::new(),
-        Next::RetryAfter { wait_ms } => vec![Event::TaskRetryAt { task, at_ms: now_ms.saturating_add(wait_ms) }],
+        Next::RetryAfter { wait_ms } => vec![Event::TaskRetryAt { task, retry_at_ms: now_ms.saturating_add(wait_ms) }],
         Next::Try(to) => vec![Event::TaskClimbed { task, from: record.rung.clone(), to }],
         Next::Fail => ends(state, task, failure),
     }
@@ -258,6 +268,10 @@ fn judge(state: &RunState, task: TaskId, attempt: u32, verdict: Verdict, now_ms:
         events.push(Event::TaskDone { task });
     }
     Ok(events)
+}
+
+fn new_ask(state: &RunState, ask: AskId) -> Result<(), Refusal> {
+    if state.head.asks.contains_key(&ask) { Err(Refusal::AskTaken(ask)) } else { Ok(()) }
 }
 
 fn asked(state: &RunState, ask: AskId, kind: AskKind) -> Result<TaskId, Refusal> {

@@ -45,6 +45,18 @@ pub enum Due {
     },
 }
 
+impl Due {
+    /// The step that the work belongs to; `None` for what concerns the run.
+    #[must_use]
+    pub const fn step(&self) -> Option<StepIndex> {
+        match self {
+            Self::Consequence(_) => None,
+            Self::Open { step } | Self::JudgeStep { step } => Some(*step),
+            Self::Start { task } | Self::StartAt { task, .. } | Self::Judge { task, .. } => Some(task.step),
+        }
+    }
+}
+
 /// What is due, bounded by the steps' `max_parallel`.
 #[must_use]
 pub fn due(state: &RunState) -> Vec<Due> {
@@ -119,7 +131,7 @@ fn open_step(state: &RunState, step: StepIndex, items: &Items, out: &mut Vec<Due
     out.extend(startable.map(|item| Due::Start { task: TaskId::new(step, item) }));
     let room = room - (out.len() - before);
     let retries = live.retrying.iter().take(room);
-    out.extend(retries.map(|(item, at_ms)| Due::StartAt { task: TaskId::new(step, *item), at_ms: *at_ms }));
+    out.extend(retries.map(|(at_ms, item)| Due::StartAt { task: TaskId::new(step, *item), at_ms: *at_ms }));
 }
 
 /// Items that may start now, lowest first.
@@ -145,13 +157,11 @@ pub(super) fn starts_tasks(state: &RunState, step: StepIndex, items: &Items) -> 
 /// Whether nothing of an open step is left to do, now or later.
 pub(super) fn closes(state: &RunState, step: StepIndex, items: &Items) -> bool {
     let counts = state.steps[step as usize].counts;
-    if counts.running > 0 {
-        return false;
-    }
     if state.head.cancelled_by.is_some() {
-        return true;
+        // An output whose judges have not spoken is given up: some of them may never speak.
+        return state.live[step as usize].running.is_empty();
     }
-    if counts.waiting > 0 {
+    if counts.running > 0 || counts.waiting > 0 {
         return false;
     }
     if !starts_tasks(state, step, items) {

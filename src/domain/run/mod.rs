@@ -5,7 +5,7 @@
 //! | from | to | event |
 //! | --- | --- | --- |
 //! | (none), pending, waiting for a time | running | `AttemptStarted` |
-//! | (none), pending | done | `TaskReused` |
+//! | (none), pending, waiting for a time | done | `TaskReused` |
 //! | running | judging | `AttemptSucceeded` |
 //! | running | pending | `AttemptFailed`, `AttemptInterrupted` |
 //! | running | in doubt | `CallInDoubt` |
@@ -16,7 +16,7 @@
 //! | pending | pending on another rung | `TaskClimbed` |
 //! | pending | waiting for approval | `ApprovalAsked` |
 //! | waiting for approval | pending | `ApprovalGiven` |
-//! | pending, waiting | failed, quarantined, skipped, cancelled | `TaskEnded` |
+//! | pending, waiting, judging | failed, quarantined, skipped, cancelled | `TaskEnded` |
 //!
 //! A test holds this table against `apply`. Once a task is done, failed, quarantined, skipped or cancelled, nothing moves it.
 
@@ -39,7 +39,7 @@ use super::failure::{Failure, FailureKind};
 use super::ids::{AskId, Digest, ItemIndex, RunId, StepIndex, TaskId};
 use super::ladder::{Ladder, Rung, Standing};
 use super::payload::{Items, Payload};
-use super::plan::{Part, Plan, RepeatClass, Step};
+use super::plan::{ForEach, Part, Plan, RepeatClass, Step};
 use super::verdict::{Judge, Verdict};
 
 /// Complaints that a task keeps for its next attempt.
@@ -50,6 +50,8 @@ pub const COMPLAINTS_MAX: usize = 5;
 pub struct Head {
     /// The run.
     pub run: RunId,
+    /// Name of its plan.
+    pub plan: String,
     /// Where it comes from.
     pub origin: Origin,
     /// Values of all inputs.
@@ -343,12 +345,45 @@ struct Live {
     next: ItemIndex,
     /// Items that may start now and are not found by counting from `next`.
     ready: BTreeSet<ItemIndex>,
-    /// Items that may start at a time.
-    retrying: BTreeMap<ItemIndex, u64>,
+    /// Items that may start at a time, soonest first.
+    retrying: BTreeSet<(u64, ItemIndex)>,
+    /// The same by item.
+    retry_at: BTreeMap<ItemIndex, u64>,
     /// Items with an open attempt.
     running: BTreeSet<ItemIndex>,
     /// Items whose output waits for verdicts.
     judging: BTreeSet<ItemIndex>,
+}
+
+impl Live {
+    /// Puts an item where its phase belongs, and nowhere else.
+    fn place(&mut self, item: ItemIndex, phase: &TaskPhase) {
+        self.ready.remove(&item);
+        self.running.remove(&item);
+        self.judging.remove(&item);
+        if let Some(at_ms) = self.retry_at.remove(&item) {
+            self.retrying.remove(&(at_ms, item));
+        }
+        match phase {
+            TaskPhase::Pending => {
+                self.ready.insert(item);
+            }
+            TaskPhase::RetryAt { at_ms } => {
+                self.retrying.insert((*at_ms, item));
+                self.retry_at.insert(item, *at_ms);
+            }
+            TaskPhase::Running { .. } => {
+                self.running.insert(item);
+            }
+            TaskPhase::Judging { .. } => {
+                self.judging.insert(item);
+            }
+            TaskPhase::InDoubt { .. }
+            | TaskPhase::AwaitsApproval { .. }
+            | TaskPhase::Done { .. }
+            | TaskPhase::Ended(_) => {}
+        }
+    }
 }
 
 /// The state of one run.
@@ -376,6 +411,7 @@ impl PartialEq for RunState {
             && self.tasks == other.tasks
             && self.live == other.live
             && self.active == other.active
+            && self.unended == other.unended
     }
 }
 
@@ -440,6 +476,17 @@ impl RunState {
         self.plan.needs(step).map(|(need, _)| need).filter(|need| self.ended_badly(*need)).min()
     }
 
+    /// Whether `items` are of the kind that the step's definition asks for.
+    fn fits(&self, step: StepIndex, items: &Items) -> bool {
+        match (&self.step(step).for_each, items) {
+            (None, Items::One)
+            | (Some(ForEach::Range(_)), Items::Range { .. })
+            | (Some(ForEach::List(_)), Items::List { .. }) => true,
+            (Some(ForEach::Items(source)), Items::Flow { from }) => self.plan.index_of(source) == Some(*from),
+            _ => false,
+        }
+    }
+
     fn ended_badly(&self, step: StepIndex) -> bool {
         matches!(
             self.steps[step as usize].phase,
@@ -473,24 +520,7 @@ impl RunState {
                 .count();
             let mut live = Live { blockers: u32::try_from(blockers).expect("edges fit 32 bits"), ..Live::default() };
             for (item, task) in self.tasks_of(step) {
-                match &task.phase {
-                    TaskPhase::Pending => {
-                        live.ready.insert(item);
-                    }
-                    TaskPhase::RetryAt { at_ms } => {
-                        live.retrying.insert(item, *at_ms);
-                    }
-                    TaskPhase::Running { .. } => {
-                        live.running.insert(item);
-                    }
-                    TaskPhase::Judging { .. } => {
-                        live.judging.insert(item);
-                    }
-                    TaskPhase::InDoubt { .. }
-                    | TaskPhase::AwaitsApproval { .. }
-                    | TaskPhase::Done { .. }
-                    | TaskPhase::Ended(_) => {}
-                }
+                live.place(item, &task.phase);
             }
             if let StepPhase::Open { items, .. } = &self.steps[at].phase {
                 match items {

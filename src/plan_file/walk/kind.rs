@@ -80,13 +80,16 @@ impl<'a> Walker<'a> {
 
     /// Checks a tool's name against the catalog; gives its input schema where it is known.
     pub(super) fn tool(&mut self, name: &str, node: &Node, at: &At<'_>) -> Value {
-        let Some((server, tool)) = name.split_once('.').filter(|(server, tool)| !server.is_empty() && !tool.is_empty())
-        else {
+        let catalog = self.catalog;
+        // Names of servers may hold dots: the longest declared name wins.
+        let is_declared = |server: &str| catalog.servers.as_ref().is_some_and(|servers| servers.contains_key(server));
+        let split = name.rmatch_indices('.').map(|(at, _)| (&name[..at], &name[at + 1..]));
+        let split = split.clone().find(|(server, _)| is_declared(server)).or_else(|| name.split_once('.'));
+        let Some((server, tool)) = split.filter(|(server, tool)| !server.is_empty() && !tool.is_empty()) else {
             self.fault(node.span(), at, format!("`{name}` is no tool")).hint =
                 Some("a tool is written `server.tool`, as in `fs.list`".to_owned());
             return Value::Null;
         };
-        let catalog = self.catalog;
         let Some(servers) = &catalog.servers else { return Value::Null };
         let Some(tools) = servers.get(server) else {
             let near = nearest(server, servers.keys().map(String::as_str)).map(str::to_owned);
@@ -102,7 +105,14 @@ impl<'a> Walker<'a> {
             fault.nearest = near.map(|near| format!("{near}.{tool}"));
             return Value::Null;
         };
-        let ServerTools::Known(tools) = tools else { return Value::Null };
+        let tools = match tools {
+            ServerTools::Known(tools) => tools,
+            ServerTools::Unknown => return Value::Null,
+            ServerTools::Away { why, hint } => {
+                self.fault(node.span(), at, format!("tool server `{server}` {why}")).hint = hint.clone();
+                return Value::Null;
+            }
+        };
         match tools.iter().find(|known| known.name == tool) {
             Some(known) => known.input_schema.clone(),
             None => {

@@ -1,4 +1,4 @@
-//! One step.
+//! One step of a plan file: its kind, its options, its expressions.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;

@@ -8,8 +8,7 @@ use crate::app::place::Standing;
 use crate::config::shipped::{FoundPlan, find_plan, plan_names};
 use crate::domain::nearest::nearest;
 use crate::domain::plan::Plan;
-use crate::plan_file::{self, Catalog, KnownAgent, ServerTools};
-use crate::tool::servers::parse_servers;
+use crate::plan_file::{self, Catalog, KnownAgent, KnownTool, ServerTools};
 
 /// A plan with where it was found.
 #[derive(Debug)]
@@ -32,7 +31,8 @@ pub(super) fn find_and_read(standing: &Standing, name: &str, is_json: bool) -> R
             if is_json {
                 output::json(&faults.to_json(&source));
             } else {
-                let has_colour = output::is_terminal() && standing.environment.get("NO_COLOR").is_none_or(String::is_empty);
+                let has_colour =
+                    output::is_terminal() && standing.environment.get("NO_COLOR").is_none_or(String::is_empty);
                 output::err(&faults.render(&source, has_colour));
             }
             Err(CliError::usage(format!("`{source}` cannot be run as it is")))
@@ -78,13 +78,17 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// What a plan may name here.
 pub(super) fn catalog(standing: &Standing) -> Catalog {
-    let environment = &standing.environment;
-    let declared = parse_servers(&standing.settings.tool_document(), &|name| environment.get(name).cloned());
-    let mut servers: std::collections::BTreeMap<String, ServerTools> =
-        crate::servers::own_tools().into_iter().map(|(name, tools)| (name.to_owned(), ServerTools::Known(tools))).collect();
+    let (declared, away) = crate::app::servers::declared(standing);
+    let known = |(name, input_schema)| KnownTool { name, input_schema };
+    let own = crate::servers::own_tools().into_iter();
+    let mut servers: std::collections::BTreeMap<String, ServerTools> = own
+        .map(|(name, tools)| (name.to_owned(), ServerTools::Known(tools.into_iter().map(known).collect())))
+        .collect();
     // Declared servers are started only by a run: their tools are not known here.
     servers.extend(declared.servers.into_iter().map(|spec| (spec.name, ServerTools::Unknown)));
-    servers.extend(declared.refused.into_iter().map(|(name, _)| (name, ServerTools::Unknown)));
+    for away in away {
+        servers.entry(away.server).or_insert(ServerTools::Away { why: away.why, hint: away.hint });
+    }
     let agents = standing.agents.iter().map(|agent| KnownAgent {
         name: agent.name.clone(),
         is_deterministic: agent.deterministic,

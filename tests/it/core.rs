@@ -1,0 +1,10 @@
+//! The core of a run, proven without any shell around it: tables, properties, scale.
+
+mod properties;
+mod refusals;
+mod scale;
+mod stories;
+mod story;
+mod table;
+
+pub(crate) use story::Story;

@@ -1,0 +1,8 @@
+//! The engine with scripted ports: no process, no disk but payload files, and time that stands still until all wait.
+
+mod interrupted;
+mod judged;
+mod limits;
+mod panics;
+mod twice;
+mod world;

@@ -1,0 +1,111 @@
+//! What is typed wrongly is said before anything starts; what turns out wrong is said with what to try.
+
+use super::*;
+
+const PLAN: &str = "name: p
+inputs:
+  folder: { type: path }
+  number: { type: integer, default: 1 }
+  flag: false
+steps:
+  - id: find
+    tool: fs.list
+    with: { root: \"${{ inputs.folder }}\", pattern: \"*.pdf\" }
+    done_when: [ \"output.count > 0\" ]
+";
+
+/// Runs [`PLAN`] and expects a usage error: nothing was started.
+#[track_caller]
+fn refused(args: &[&str], message: &str, hint: &str) {
+    let desk = Desk::new();
+    desk.plan(PLAN);
+    let mut all = vec!["run"];
+    all.extend(args);
+    let told = desk.ollmcp(&all).exits(2).notes(message).notes(hint);
+    assert_eq!(told.out, "");
+    let told = desk.ollmcp(&["ls"]).exits(0);
+    assert_eq!(told.out, "", "a run was started");
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused_with_a_way_out() {
+    refused(&["job.yaml", "-i", "foldr=in"], "the plan has no input `foldr`", "did you mean `folder`?");
+    refused(&["job.yaml", "-i", "folder"], "`-i folder` has no `=`", "write `-i NAME=VALUE`");
+    refused(&["job.yaml"], "these inputs must be given: `folder`", "add -i folder=");
+    refused(&["job.yaml", "-i", "folder=in", "-i", "number=many"], "input `number` is a whole number, not `many`", "");
+    refused(&["job.yaml", "-i", "folder=in", "-i", "flag=maybe"], "input `flag` is", "`maybe`");
+    refused(&["job.yaml", "-i", "folder=in", "-i", "folder=on"], "input `folder` is given twice", "");
+    refused(&["job.yaml", "-i", "folder="], "input `folder` is", "");
+}
+
+#[test]
+fn a_plan_that_is_not_there_is_said_with_the_nearest_one() {
+    refused(&["pdf_tabels"], "no plan is called `pdf_tabels`", "did you mean `pdf_tables`?");
+    refused(&["quite_other"], "no plan is called `quite_other`", "there are: pdf_tables");
+    refused(&["plans/none.yaml"], "cannot read plan `plans/none.yaml`", "No such file");
+    refused(&["."], "cannot read plan `.`", "");
+}
+
+#[test]
+fn one_wrong_verb_is_said_with_the_nearest_one() {
+    let desk = Desk::new();
+    desk.ollmcp(&["rum"]).exits(2).notes("`rum` is no verb of ollmcp").notes("did you mean `ollmcp run`?");
+    desk.ollmcp(&["Process", "all", "PDFs"]).exits(2).notes("not in this version");
+    desk.ollmcp(&["run"]).exits(2).notes("<PLAN>");
+    desk.ollmcp(&[]).exits(2).notes("Usage: ollmcp");
+    for verb in ["ls", "show", "rows", "verify", "inbox", "resume", "cancel"] {
+        desk.ollmcp(&[verb]).exits(2).notes("no project here or above").notes("ollmcp init");
+    }
+    assert!(!desk.path(".ollmcp").exists(), "looking made a project");
+    desk.ollmcp(&["init"]).exits(0);
+    desk.ollmcp(&["show"]).exits(2).notes("there are no runs in this project yet");
+    desk.plan(PLAN);
+    desk.ollmcp(&["run", "job.yaml", "-i", "folder=."]).exits(1);
+    desk.ollmcp(&["show", "never"]).exits(2).notes("no run is called `never`").notes("ollmcp ls");
+    desk.ollmcp(&["show", "last", "--item", "none"]).exits(2).notes("has no item with the key `none`");
+}
+
+#[test]
+fn a_folder_that_is_not_there_and_an_empty_one_fail_with_the_reason() {
+    let desk = Desk::new();
+    let told = desk.ollmcp(&["run", "pdf_tables", "-i", "folder=nowhere"]).exits(1);
+    let told = told.says("find failed: ").says("nowhere").says("hint: ");
+    assert!(told.out.contains("extract skipped") && told.out.contains("save skipped"), "{}", told.out);
+    assert!(!desk.path("tables.db").exists());
+    fs::create_dir(desk.path("empty")).unwrap();
+    let told = desk.ollmcp(&["run", "pdf_tables", "-i", "folder=empty"]).exits(1);
+    told.says("`output.count > 0` does not hold: output.count = 0");
+    fs::write(desk.path("file"), "x").unwrap();
+    desk.ollmcp(&["run", "pdf_tables", "-i", "folder=file"]).exits(1).says("not a folder");
+}
+
+#[test]
+fn an_address_of_another_kind_of_database_is_not_in_this_version() {
+    let desk = Desk::with_four();
+    for (address, reason) in [
+        ("postgres://localhost/db", "not in this version: databases of kind `postgres:`"),
+        ("tables.db", "names no kind of database"),
+        ("sqlite:", "names no file"),
+    ] {
+        let told = desk.run_four(&["-i", &format!("database={address}")]).exits(1);
+        let report = told.json();
+        let step = report["steps"].as_array().unwrap().iter().find(|step| step["step"] == "save").unwrap();
+        assert!(step["reason"].as_str().unwrap().contains(reason), "{report}");
+        assert!(step["hint"].as_str().unwrap().contains("sqlite:"), "{report}");
+    }
+}
+
+#[test]
+fn a_plan_with_faults_is_shown_with_all_of_them() {
+    let desk = Desk::new();
+    desk.plan(
+        "name: p\nsteps:\n  - id: a\n    tool: fs.lst\n    with: {}\n  - id: b\n    value: \"${{ steps.c.output }}\"\n",
+    );
+    let told = desk.ollmcp(&["run", "job.yaml"]).exits(2);
+    let told = told.notes("fs.lst").notes("fs.list").notes("`c`").notes("job.yaml:4");
+    assert!(told.err.contains("`job.yaml` cannot be run as it is"), "{}", told.err);
+    desk.ollmcp(&["validate", "job.yaml"]).exits(2).notes("fs.lst");
+    let faults = desk.ollmcp(&["--json", "validate", "job.yaml"]).exits(2).json();
+    assert_eq!(faults["v"], 1);
+    assert!(faults["faults"].as_array().unwrap().len() >= 2, "{faults}");
+}

@@ -1,0 +1,107 @@
+//! Where the person stands, where the project is, and what may be touched outside of it.
+
+use super::*;
+
+fn outside(desk: &Desk) -> PathBuf {
+    let folder = desk.root.path().canonicalize().unwrap().join("outside");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(repository("plans/samples/january/invoice_0101.pdf"), folder.join("a.pdf")).unwrap();
+    folder
+}
+
+#[test]
+fn the_binary_alone_works_in_an_empty_folder_without_any_environment() {
+    let desk = Desk::new();
+    let program = desk.root.path().join("program");
+    fs::copy(OLLMCP, &program).unwrap();
+    let bare = |args: &[&str]| told(desk.command(&program, &desk.project).env_remove("PATH").args(args));
+    bare(&["agents"]).exits(0).says("DATABASE_WRITER").says("PLANNER");
+    assert_eq!(fs::read_dir(&desk.project).unwrap().count(), 0, "listing agents left something behind");
+    let folder = outside(&desk);
+    let run = bare(&["run", "pdf_tables", "-i", &format!("folder={}", folder.display())]).exits(0);
+    let run = run.says("sqlite:tables.db: 1 file, 1 table, 5 rows in 1 data table").notes("note: made a project in ");
+    assert!(run.err.contains(&desk.project.display().to_string()), "{}", run.err);
+    assert_eq!(desk.rows_by_file("tables.db")["a.pdf"], 5);
+    bare(&["verify"]).exits(0);
+    bare(&["doctor"]).exits(0).says("tool server pdf_extract");
+}
+
+#[test]
+fn what_is_typed_counts_from_where_the_person_stands_and_defaults_from_the_project() {
+    let desk = Desk::new();
+    desk.ollmcp(&["init"]).exits(0);
+    let sub = desk.path("a/b");
+    fs::create_dir_all(sub.join("in")).unwrap();
+    fs::copy(repository("plans/samples/january/invoice_0101.pdf"), sub.join("in/x.pdf")).unwrap();
+    desk.at(&sub, &["run", "pdf_tables", "-i", "folder=in"]).exits(0);
+    assert!(desk.path("tables.db").exists() && !sub.join("tables.db").exists());
+    let rows = desk.sql("tables.db", "select distinct _file from column_1_item_description_qty_unit_price_ebab4fbc");
+    assert_eq!(rows, [["a/b/in/x.pdf"]]);
+    // The same folder from the project's top is the same input.
+    let again = desk.ollmcp(&["--json", "run", "pdf_tables", "-i", "folder=a/b/../b/in"]).exits(0);
+    assert_eq!(again.items("save"), (1, 0, 0, vec![]));
+    desk.at(&sub, &["run", "pdf_tables", "-i", "folder=in", "-i", "database=sqlite:here.db"]).exits(0);
+    assert!(sub.join("here.db").exists());
+    desk.at(&sub, &["verify"]).exits(0);
+    desk.at(&sub, &["call", "fs.list", "root=in"]).exits(0).says("x.pdf");
+}
+
+#[test]
+fn a_folder_outside_that_nobody_typed_is_denied() {
+    let desk = Desk::new();
+    let folder = outside(&desk);
+    let list = format!("tool: fs.list\n    with: {{ root: {} }}", folder.display());
+    desk.plan(&format!("name: p\nsteps:\n  - id: find\n    {list}\n"));
+    let told = desk.ollmcp(&["run", "job.yaml"]).exits(1);
+    told.says("lies outside the project folder and was not named").says("hint: name it as an input of type path");
+    // A default of the plan is not typed by the person either.
+    let input = format!("inputs:\n  folder: {{ type: path, default: {} }}\n", folder.display());
+    let step = "steps:\n  - id: find\n    tool: fs.list\n    with: { root: \"${{ inputs.folder }}\" }\n";
+    desk.plan(&format!("name: p\n{input}{step}"));
+    desk.ollmcp(&["run", "job.yaml"]).exits(1).says("lies outside the project folder and was not named");
+    desk.ollmcp(&["run", "job.yaml", "-i", &format!("folder={}", folder.display())]).exits(0);
+    // Beside what was typed is not what was typed.
+    fs::create_dir(desk.root.path().join("outside2")).unwrap();
+    desk.plan(&format!("name: p\n{input}{}", step.replace("inputs.folder }}", "inputs.folder }}2")));
+    desk.ollmcp(&["run", "job.yaml", "-i", &format!("folder={}", folder.display())]).exits(1).says("was not named");
+    desk.ollmcp(&["call", "fs.list", &format!("root={}", folder.display())]).exits(0).says("a.pdf");
+}
+
+#[test]
+fn a_link_out_of_the_project_is_no_way_out_of_it() {
+    let desk = Desk::new();
+    let folder = outside(&desk);
+    std::os::unix::fs::symlink(&folder, desk.path("link")).unwrap();
+    desk.plan("name: p\nsteps:\n  - id: read\n    tool: pdf_extract.info\n    with: { path: link/a.pdf }\n");
+    desk.ollmcp(&["run", "job.yaml"]).exits(1).says("lies outside the project folder");
+}
+
+#[test]
+fn a_database_outside_is_written_only_when_it_was_typed() {
+    let desk = Desk::new();
+    let address = format!("sqlite:{}/x.db", desk.root.path().canonicalize().unwrap().display());
+    let plan = |database: &str| {
+        desk.plan(&format!(
+            "name: p\ninputs:\n  database: \"{address}\"\nsteps:\n  - id: save\n    agent: DATABASE_WRITER\n    \
+             with: {{ database: \"{database}\", table: t, rows: [ {{ a: 1 }} ] }}\n"
+        ));
+    };
+    plan(&address);
+    let told = desk.ollmcp(&["run", "job.yaml"]).exits(1);
+    told.says("lies outside the project folder and was not named");
+    plan("${{ inputs.database }}");
+    desk.ollmcp(&["run", "job.yaml"]).exits(1).says("was not named");
+    assert!(!desk.root.path().join("x.db").exists());
+    desk.ollmcp(&["run", "job.yaml", "-i", &format!("database={address}")]).exits(0);
+    assert_eq!(sql(&desk.root.path().join("x.db"), "select a from t"), [["1"]]);
+    desk.ollmcp(&["verify"]).exits(0);
+}
+
+#[test]
+fn the_home_folder_is_no_project() {
+    let desk = Desk::new();
+    let home = desk.root.path().join("home");
+    desk.at(&home, &["init"]).exits(2).notes("home");
+    desk.at(&home, &["run", "pdf_tables"]).exits(2).notes("home");
+    assert!(!home.join("tables.db").exists());
+}
