@@ -87,11 +87,11 @@ pub fn blobs_dir(state_folder: &Path) -> PathBuf {
     state_folder.join("blobs")
 }
 
-/// Opens journal, state store and blobs for work. The caller holds the lock of the state folder. Blocks.
+/// Opens journal, state store and blobs of a project for work. The caller holds the lock of the state folder. Blocks.
 ///
 /// # Errors
 /// [`StoreError`]; nothing was lost.
-pub fn open(state_folder: &Path) -> Result<Store, StoreError> {
+pub fn open(state_folder: &Path, project: &str) -> Result<Store, StoreError> {
     // A folder that a person made by hand, for a `config.json`, may be open to everybody; what a run leaves is not.
     files::keep_private(state_folder).map_err(|source| StoreError::System { path: state_folder.to_owned(), source })?;
     begin(state_folder).map_err(StoreError::Journal)?;
@@ -106,7 +106,7 @@ pub fn open(state_folder: &Path) -> Result<Store, StoreError> {
     }
     let (opened, state) = match open_journal(state_folder, &reader, known) {
         Ok(opened) => opened,
-        Err(error @ (JournalError::Foreign { .. } | JournalError::Fold { .. })) if known.frame > 0 => {
+        Err(error) if known.frame > 0 && is_of_another(&error, &reader, project)? => {
             let why = crate::app::store::chain(&error);
             drop(reader);
             let (reader, moved_to) = state::start_anew(&sled_dir(state_folder))?;
@@ -124,6 +124,19 @@ pub fn open(state_folder: &Path) -> Result<Store, StoreError> {
     notes.extend(opened.notes);
     let blobs = Arc::new(Blobs::open(&blobs_dir(state_folder))?);
     Ok(Store { journal: Arc::new(opened.journal), state, blobs, notes })
+}
+
+/// Whether the state store, not the journal, is the one that does not belong here. A journal that ends too early has
+/// lost records, unless every run that the store knows is another project's.
+fn is_of_another(error: &JournalError, reader: &Reader, project: &str) -> Result<bool, StateError> {
+    match error {
+        JournalError::Foreign { .. } | JournalError::Fold { .. } => Ok(true),
+        JournalError::Lost { .. } => {
+            let heads = reader.heads()?;
+            Ok(!heads.is_empty() && heads.iter().all(|head| head.origin.project != project))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Begins the journal of a new state folder before anything else is in it: from then on a journal that is not there
