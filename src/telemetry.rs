@@ -20,6 +20,8 @@ pub fn start(filter: Option<&str>) {
         .with_env_filter(tracing_subscriber::EnvFilter::new(format!("{filter}{SILENCED}")))
         .with_writer(std::io::stderr)
         .with_target(false)
+        // It would print them, and a print to a closed terminal panics.
+        .log_internal_errors(false)
         .finish();
     // A second subscriber in one process (tests) changes nothing.
     let _ = tracing::subscriber::set_global_default(subscriber);

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::domain::ids::{Digest, RunId};
-use crate::domain::run::RunState;
+use crate::domain::event::decode;
+use crate::domain::run::{RunState, fold};
 use crate::engine::Memory;
 use crate::journal::blobs::Blobs;
-use crate::journal::segments::{Options, Segments};
-use crate::journal::{JournalError, Observer, Position};
+use crate::journal::segments::{self, Opened, Options, Segments};
+use crate::journal::{FoldError, JournalError, Observer, Position, read_run};
 use crate::os::files;
 use crate::state::{self, Fault, Place, Reader, Reusable, Seen, StateError, StateHandle};
 
@@ -86,31 +87,26 @@ pub fn blobs_dir(state_folder: &Path) -> PathBuf {
     state_folder.join("blobs")
 }
 
-/// Opens journal, state store and blobs for work. The caller holds the lock of the state folder. Blocks.
+/// Opens journal, state store and blobs of a project for work. The caller holds the lock of the state folder. Blocks.
 ///
 /// # Errors
 /// [`StoreError`]; nothing was lost.
-pub fn open(state_folder: &Path) -> Result<Store, StoreError> {
+pub fn open(state_folder: &Path, project: &str) -> Result<Store, StoreError> {
     // A folder that a person made by hand, for a `config.json`, may be open to everybody; what a run leaves is not.
     files::keep_private(state_folder).map_err(|source| StoreError::System { path: state_folder.to_owned(), source })?;
+    begin(state_folder).map_err(StoreError::Journal)?;
     let (reader, fault) = open_reader(state_folder)?;
     let mut notes = Vec::new();
     let known = reader.position()?;
-    let has_journal = journal_dir(state_folder).exists();
-    match &fault {
-        Some(Fault::SetAside { why, moved_to }) => notes.push(format!(
+    if let Some(Fault::SetAside { why, moved_to }) = &fault {
+        notes.push(format!(
             "the state store could not be used ({why}); it was moved to `{}` and is made anew from the journal",
             moved_to.display()
-        )),
-        Some(Fault::Missing) if has_journal => {
-            notes.push("the state store was missing and is made anew from the journal".to_owned());
-        }
-        Some(Fault::Missing) | None => {}
+        ));
     }
-    let is_first = fault == Some(Fault::Missing) && !has_journal;
-    let (journal, state, journal_notes) = match open_journal(state_folder, &reader, known, is_first) {
+    let (opened, state) = match open_journal(state_folder, &reader, known) {
         Ok(opened) => opened,
-        Err(error @ (JournalError::Foreign { .. } | JournalError::Fold { .. })) if known.frame > 0 => {
+        Err(error) if known.frame > 0 && is_of_another(&error, &reader, project)? => {
             let why = crate::app::store::chain(&error);
             drop(reader);
             let (reader, moved_to) = state::start_anew(&sled_dir(state_folder))?;
@@ -118,13 +114,39 @@ pub fn open(state_folder: &Path) -> Result<Store, StoreError> {
                 "the state store does not belong to this journal ({why}); it was moved to `{}` and is made anew",
                 moved_to.display()
             ));
-            open_journal(state_folder, &reader, Position::default(), false).map_err(StoreError::Journal)?
+            open_journal(state_folder, &reader, Position::default()).map_err(StoreError::Journal)?
         }
         Err(error) => return Err(StoreError::Journal(error)),
     };
-    notes.extend(journal_notes);
+    if fault == Some(Fault::Missing) && opened.last.frame > 0 {
+        notes.push("the state store was missing or empty and is made anew from the journal".to_owned());
+    }
+    notes.extend(opened.notes);
     let blobs = Arc::new(Blobs::open(&blobs_dir(state_folder))?);
-    Ok(Store { journal: Arc::new(journal), state, blobs, notes })
+    Ok(Store { journal: Arc::new(opened.journal), state, blobs, notes })
+}
+
+/// Whether the state store, not the journal, is the one that does not belong here. A journal that ends too early has
+/// lost records, unless every run that the store knows is another project's.
+fn is_of_another(error: &JournalError, reader: &Reader, project: &str) -> Result<bool, StateError> {
+    match error {
+        JournalError::Foreign { .. } | JournalError::Fold { .. } => Ok(true),
+        JournalError::Lost { .. } => {
+            let heads = reader.heads()?;
+            Ok(!heads.is_empty() && heads.iter().all(|head| head.origin.project != project))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Begins the journal of a new state folder before anything else is in it: from then on a journal that is not there
+/// is one that was lost, also where the first start was killed half-way.
+fn begin(state_folder: &Path) -> Result<(), JournalError> {
+    let journal = journal_dir(state_folder);
+    if sled_dir(state_folder).exists() || segments::is_begun(&journal)? {
+        return Ok(());
+    }
+    segments::begin(&journal)
 }
 
 /// Opens the state store alone, for reading when the journal cannot be used.
@@ -136,26 +158,40 @@ pub fn open_reader(state_folder: &Path) -> Result<(Reader, Option<Fault>), State
     state::open(&sled_dir(state_folder), free)
 }
 
+/// The state of a run, folded from the journal alone: for when the state store could not be written.
+///
+/// # Errors
+/// [`StoreError::Journal`].
+pub fn run_of_journal(state_folder: &Path, run: RunId) -> Result<Option<RunState>, StoreError> {
+    let mut state = None;
+    let fold_record = |state: Option<RunState>, payload: &[u8]| -> Result<Option<RunState>, FoldError> {
+        Ok(Some(fold(state, &decode(payload)?)?))
+    };
+    for record in read_run(&journal_dir(state_folder), run).map_err(StoreError::Journal)? {
+        let folded = fold_record(state.take(), &record.payload);
+        state = folded.map_err(|source| StoreError::Journal(JournalError::Fold { frame: 0, source }))?;
+    }
+    Ok(state)
+}
+
 fn open_journal(
     state_folder: &Path,
     reader: &Reader,
     from: Position,
-    create: bool,
-) -> Result<(Segments, StateHandle, Vec<String>), JournalError> {
+) -> Result<(Opened, StateHandle), JournalError> {
     let fold_error = |error: StateError| JournalError::Fold { frame: from.frame, source: Box::new(error) };
     let heads = reader.chains().map_err(fold_error)?;
     let state = StateHandle::start(reader.clone()).map_err(fold_error)?;
     let mut fold = StateHandle::catch_up(reader);
     let publishes = state.clone();
     let options = Options {
-        create,
         from,
         heads,
         observer: Some(Observer::new(move |frame| publishes.publish(frame))),
         ..Options::default()
     };
     let opened = Segments::open(&journal_dir(state_folder), options, &mut |frame| Ok(fold(frame)?))?;
-    Ok((opened.journal, state, opened.notes))
+    Ok((opened, state))
 }
 
 /// An error with all that caused it, in one line.

@@ -106,6 +106,11 @@ impl Looking {
         reader.run(run)?.ok_or_else(|| CliError::usage(format!("no run {run}")))
     }
 
+    /// For what needs the journal, when it cannot be used; the warning before it said why.
+    pub(super) fn nothing_runs(&self, what: &str) -> CliError {
+        CliError::failed(format!("without the journal nothing can be {what}")).hint("the warning above says how to get it back")
+    }
+
     pub(super) const fn runtime(&self) -> &tokio::runtime::Runtime {
         &self.runtime
     }

@@ -15,6 +15,9 @@ use crate::domain::ids::{AskId, RunId};
 pub(super) fn answer(context: &Context, args: &AnswerArgs) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
     let looking = Looking::open(context, &standing)?;
+    if let Access::StateOnly(_) = looking.access {
+        return Err(looking.nothing_runs("answered"));
+    }
     let output = match &args.output {
         None => None,
         Some(text) => Some(serde_json::from_str(text).map_err(|error| {
@@ -31,9 +34,11 @@ pub(super) fn answer(context: &Context, args: &AnswerArgs) -> Result<Exit, CliEr
             let id = AskId(ask.id.parse().map_err(|_| CliError::failed("the question has no id"))?);
             let command = Command::Answer { ask: id, answer: parsed, by: TERMINAL.to_owned() };
             offline::command(own, looking.runtime(), run, command)?;
-            output::err(&format!("go on: ollmcp resume {}\n", run.short()));
+            let heads = own.store.state.reader().heads()?;
+            let next = if heads.iter().any(|head| head.run == run && head.end.is_some()) { "ollmcp show" } else { "go on: ollmcp resume" };
+            output::err(&format!("{next} {}\n", run.short()));
         }
-        Access::StateOnly(_) => return Err(CliError::failed("without the journal nothing can be answered")),
+        Access::StateOnly(_) => return Err(looking.nothing_runs("answered")),
     }
     output::err(&format!("{}[{}]: {}\n", ask.step, ask.item, args.answer));
     Ok(Exit::Complete)

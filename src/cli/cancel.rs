@@ -33,7 +33,7 @@ pub(super) fn cancel(context: &Context, args: &RunName) -> Result<Exit, CliError
             }
             offline::command(own, looking.runtime(), run, Command::Cancel { by: TERMINAL.to_owned() })?;
         }
-        Access::StateOnly(_) => return Err(CliError::failed("without the journal nothing can be cancelled")),
+        Access::StateOnly(_) => return Err(looking.nothing_runs("cancelled")),
     }
     output::err(&format!("run {} is cancelled; what is done stays\n", run.short()));
     Ok(Exit::Complete)

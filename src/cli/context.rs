@@ -124,7 +124,7 @@ impl Context {
                 Err(error) => return Err(held(&error)),
             }
         };
-        let store = open_noted(&project.state)?;
+        let store = open_noted(project)?;
         Ok(OwnStore { store, _lock: lock })
     }
 
@@ -136,7 +136,7 @@ impl Context {
         loop {
             let error = match self.lock(project, LOOK) {
                 Ok(lock) => {
-                    return match store::open(&project.state) {
+                    return match store::open(&project.state, &project.id.to_string()) {
                         Ok(store) => {
                             store.notes.iter().for_each(|text| output::note(text));
                             Ok(Access::Own(Box::new(OwnStore { store, _lock: lock })))
@@ -177,8 +177,8 @@ pub(super) fn project_of(standing: &Standing) -> Result<&Project, CliError> {
     })
 }
 
-fn open_noted(state: &Path) -> Result<Store, CliError> {
-    let store = store::open(state)?;
+fn open_noted(project: &Project) -> Result<Store, CliError> {
+    let store = store::open(&project.state, &project.id.to_string())?;
     store.notes.iter().for_each(|text| output::note(text));
     Ok(store)
 }

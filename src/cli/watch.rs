@@ -1,7 +1,7 @@
 //! A run in the foreground: engine, progress, signals, end report.
 
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::output;
 use super::signals::{Ask, Signals};
 use crate::api::server::ControlSocket;
 use crate::app::place::Standing;
-use crate::app::running;
+use crate::app::{running, store};
 use crate::domain::event::Stamped;
 use crate::domain::ids::RunId;
 use crate::domain::run::RunState;
@@ -115,17 +115,23 @@ pub(super) fn watch(
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     let exit = exit?;
     own.store.state.settle();
-    report(context, &own, run, &exit)?;
+    report(context, &own, &project.state, run, &exit)?;
     Ok(Exit::of_run(&exit))
 }
 
-fn report(context: &Context, own: &OwnStore, run: RunId, exit: &RunExit) -> Result<(), CliError> {
+fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &RunExit) -> Result<(), CliError> {
     if let RunExit::Fault(reason) = exit {
         return Err(CliError::failed(format!("the engine stopped: {reason}"))
             .hint(format!("nothing that was reported is lost: ollmcp resume {}", run.short())));
     }
     let reader = own.store.state.reader();
-    let state = reader.run(run).map_err(|error| CliError::failed(error.to_string()))?;
+    let state = match own.store.state.fault() {
+        None => reader.run(run)?,
+        Some(why) => {
+            output::note(&format!("the state store could not be written ({why}); it is made anew at the next start"));
+            store::run_of_journal(folder, run)?
+        }
+    };
     let Some(state) = state else {
         output::err("the run was stopped before it began\n");
         return Ok(());

@@ -89,7 +89,10 @@ impl Actor for Attempt {
         let key = *key;
         let message = match (message, purpose) {
             (AttemptMessage::Prepare, Purpose::Open) => {
-                RunMessage::Opened { key, opened: work::open_step(ports, job).instrument(span).await }
+                match work::open_step(ports, job).instrument(span).await {
+                    Ok(opened) => RunMessage::Opened { key, opened },
+                    Err(reason) => RunMessage::Broken(reason),
+                }
             }
             (AttemptMessage::Prepare, Purpose::Task) => {
                 let mut prepared = work::prepare(ports, job).instrument(span).await;
@@ -107,7 +110,10 @@ impl Actor for Attempt {
             }
             (AttemptMessage::Act, _) => {
                 let ready = ready.as_ref().expect("an attempt acts only after it was prepared");
-                RunMessage::Acted { key, done: work::execute(ports, job, ready).instrument(span).await }
+                match work::execute(ports, job, ready).instrument(span).await {
+                    Ok(done) => RunMessage::Acted { key, done },
+                    Err(reason) => RunMessage::Broken(reason),
+                }
             }
         };
         // A supervisor that is gone needs no answer: the journal knows that the attempt was open.

@@ -118,6 +118,8 @@ pub enum RunMessage {
         /// How it ended.
         loss: Loss,
     },
+    /// What no task can help, as a full disk: the run leaves as it stands.
+    Broken(String),
     /// Someone from outside asks for something.
     Request(Command, RpcReplyPort<Result<(), Refusal>>),
     /// Start nothing new; leave when what runs has ended.
@@ -275,6 +277,10 @@ impl Actor for RunSupervisor {
                 myself.send_after(TICK, || RunMessage::Tick);
             }
             RunMessage::CheckLost { actor, loss } => state.lost(actor, loss),
+            RunMessage::Broken(reason) => {
+                state.book.kill_all();
+                state.leave(RunExit::Fault(reason))?;
+            }
             RunMessage::Request(command, reply) => state.inbox.push_back(Input::Request(command, reply)),
             RunMessage::Drain => state.draining = true,
             RunMessage::Stop => {
@@ -667,9 +673,12 @@ impl SupervisorState {
         } else {
             return Ok(());
         };
+        self.leave(exit)
+    }
+
+    fn leave(&mut self, exit: RunExit) -> Result<(), ActorProcessingErr> {
         self.has_left = true;
-        self.registry.cast(RegistryMessage::Left { run: self.run.head.run, exit })?;
-        Ok(())
+        Ok(self.registry.cast(RegistryMessage::Left { run: self.run.head.run, exit })?)
     }
 
     fn node(&self) -> TreeNode {

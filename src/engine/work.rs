@@ -20,6 +20,7 @@ use crate::domain::payload::{Items, Payload};
 use crate::domain::plan::{Check, ForEach, Plan, RepeatClass, Step, StepKind};
 use crate::domain::verdict::{Judge, Verdict};
 use crate::evidence;
+use crate::journal::blobs::BlobError;
 use crate::journal::lines::LinesWriter;
 use crate::os::paths::{lies_within, resolved};
 use crate::plan_file::expr::{self, ExprError};
@@ -178,65 +179,81 @@ fn expression_failure(error: &ExprError) -> Failure {
 }
 
 /// Works out a step's condition and items.
-pub async fn open_step(ports: &Ports, job: &Job) -> Opened {
+///
+/// # Errors
+/// What no step can help: the list cannot be stored.
+pub async fn open_step(ports: &Ports, job: &Job) -> Result<Opened, String> {
+    match opening(job) {
+        Opening::Known(opened) => Ok(opened),
+        Opening::List(items) => store_list(ports, job, items).await,
+    }
+}
+
+enum Opening {
+    Known(Opened),
+    /// Still to be stored.
+    List(Vec<Value>),
+}
+
+fn opening(job: &Job) -> Opening {
     let step = job.definition();
+    let fault = |error: &ExprError| Opening::Known(Opened::Fault(expression_failure(error)));
+    let refused = |kind, message| Opening::Known(Opened::Fault(Failure::new(kind, message)));
     if let Some(condition) = &step.condition {
         match expr::judge(condition, &job.scope) {
             Ok(judged) if judged.holds => {}
-            Ok(judged) => return Opened::Skip(judged.evidence),
-            Err(error) => return Opened::Fault(expression_failure(&error)),
+            Ok(judged) => return Opening::Known(Opened::Skip(judged.evidence)),
+            Err(error) => return fault(&error),
         }
     }
     match &step.for_each {
-        None => Opened::Items(Items::One),
+        None => Opening::Known(Opened::Items(Items::One)),
         Some(ForEach::Items(source)) => {
             let from = job.plan.index_of(source).expect("a checked plan names steps that are there");
-            Opened::Items(Items::Flow { from })
+            Opening::Known(Opened::Items(Items::Flow { from }))
         }
         Some(ForEach::Range(template)) => match expr::render(template, &job.scope) {
             Ok(value) => match value.as_u64().and_then(|len| u32::try_from(len).ok()) {
-                Some(len) if len as usize <= ITEMS_MAX => Opened::Items(Items::Range { len }),
-                _ => Opened::Fault(Failure::new(
+                Some(len) if len as usize <= ITEMS_MAX => Opening::Known(Opened::Items(Items::Range { len })),
+                _ => refused(
                     FailureKind::BadInput,
                     format!("`range` needs a whole number from 0 to {ITEMS_MAX}, found {}", shown(&value)),
-                )),
+                ),
             },
-            Err(error) => Opened::Fault(expression_failure(&error)),
+            Err(error) => fault(&error),
         },
         Some(ForEach::List(template)) => match expr::render(template, &job.scope) {
-            Ok(Value::Array(items)) => store_list(ports, job, items).await,
-            Ok(other) => Opened::Fault(Failure::new(
-                FailureKind::BadInput,
-                format!("`for_each` needs a list, found {}", shown(&other)),
-            )),
-            Err(error) => Opened::Fault(expression_failure(&error)),
+            Ok(Value::Array(items)) if items.len() > ITEMS_MAX => {
+                refused(FailureKind::TooLarge, format!("a list of {} items is longer than {ITEMS_MAX}", items.len()))
+            }
+            Ok(Value::Array(items)) => Opening::List(items),
+            Ok(other) => refused(FailureKind::BadInput, format!("`for_each` needs a list, found {}", shown(&other))),
+            Err(error) => fault(&error),
         },
     }
 }
 
 /// Writes the list as a blob and sees that no two items share a key.
-async fn store_list(ports: &Ports, job: &Job, items: Vec<Value>) -> Opened {
-    if items.len() > ITEMS_MAX {
-        return Opened::Fault(Failure::new(
-            FailureKind::TooLarge,
-            format!("a list of {} items is longer than {ITEMS_MAX}", items.len()),
-        ));
-    }
+async fn store_list(ports: &Ports, job: &Job, items: Vec<Value>) -> Result<Opened, String> {
     let (blobs, job) = (ports.blobs.clone(), job.clone());
     blocking(move || {
         if let Err(failure) = distinct_keys(&job, &items) {
-            return Opened::Fault(failure);
+            return Ok(Opened::Fault(failure));
         }
         let stored = LinesWriter::new(&blobs).and_then(|mut lines| {
             items.iter().try_for_each(|item| lines.push(item))?;
             lines.finish()
         });
-        match stored {
-            Ok(items) => Opened::Items(items),
-            Err(error) => Opened::Fault(Failure::new(FailureKind::Busy, format!("cannot store the list: {error}"))),
-        }
+        stored.map(Opened::Items).map_err(|error| not_stored("the list", &error))
     })
     .await
+}
+
+/// A payload that cannot be written is no failure of an item: the next one would fare the same.
+fn not_stored(what: &str, error: &BlobError) -> String {
+    use std::error::Error as _;
+    let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    format!("cannot store {what}: {error}{cause}")
 }
 
 fn distinct_keys(job: &Job, items: &[Value]) -> Result<(), Failure> {
@@ -590,7 +607,10 @@ async fn reusable(ports: &Ports, job: &Job, ready: &Ready) -> Option<Prepared> {
 }
 
 /// Carries out a prepared task.
-pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Done {
+///
+/// # Errors
+/// What no task can help: the output cannot be stored. The attempt stays open, its outcome unknown.
+pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Result<Done, String> {
     let output = match &ready.act {
         Act::Evaluate => {
             let StepKind::Value { template } = &job.definition().kind else {
@@ -605,7 +625,7 @@ pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Done {
         Act::Write { address, job, source_tables } => write(ports, address, job, *source_tables).await,
     };
     match output {
-        Err(end) => Done { end, verdict: None },
+        Err(end) => Ok(Done { end, verdict: None }),
         Ok(output) => accept_output(ports, job, ready, output).await,
     }
 }
@@ -636,21 +656,17 @@ async fn write(ports: &Ports, address: &str, job: &WriteJob, source_tables: usiz
     }
 }
 
-async fn accept_output(ports: &Ports, job: &Job, ready: &Ready, output: Value) -> Done {
+async fn accept_output(ports: &Ports, job: &Job, ready: &Ready, output: Value) -> Result<Done, String> {
     if let Some(schema) = &job.definition().output_schema
         && let Err(message) = evidence::fits_schema(schema, &output)
     {
-        return Done { end: AttemptEnd::Failed(Failure::new(FailureKind::Schema, message)), verdict: None };
+        return Ok(Done { end: AttemptEnd::Failed(Failure::new(FailureKind::Schema, message)), verdict: None });
     }
     let verdict = check_output(ports, job, ready, &output, false).await;
     let blobs = ports.blobs.clone();
-    match blocking(move || blobs.put_value(&output)).await {
-        Ok(payload) => Done { end: AttemptEnd::Output(payload), verdict: Some(verdict) },
-        Err(error) => {
-            let failure = Failure::new(FailureKind::Busy, format!("cannot store the output: {error}"));
-            Done { end: AttemptEnd::Unknown { what: failure.message.clone(), failure: Some(failure) }, verdict: None }
-        }
-    }
+    let stored = blocking(move || blobs.put_value(&output)).await;
+    let payload = stored.map_err(|error| not_stored("the output", &error))?;
+    Ok(Done { end: AttemptEnd::Output(payload), verdict: Some(verdict) })
 }
 
 async fn check_output(ports: &Ports, job: &Job, ready: &Ready, output: &Value, reused: bool) -> Verdict {

@@ -31,6 +31,11 @@ pub(super) struct Floor {
     pub(super) heads: Heads,
 }
 
+/// Whether there is a floor: a journal was here.
+pub(super) fn exists(dir: &Path) -> bool {
+    dir.join(NAME).exists()
+}
+
 impl Floor {
     /// Without a floor the journal starts at segment 1.
     pub(super) fn read(dir: &Path) -> Result<Self, JournalError> {

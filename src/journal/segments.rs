@@ -173,6 +173,26 @@ pub(super) fn check_size(payloads: &[Vec<u8>]) -> Result<(), AppendError> {
     if bytes > bytes_max { Err(AppendError::TooLarge { bytes, bytes_max }) } else { Ok(()) }
 }
 
+/// Whether a journal was ever begun in `dir`: what a start killed in the middle of its beginning leaves is none.
+///
+/// # Errors
+/// [`JournalError`] when the folder cannot be read.
+pub fn is_begun(dir: &Path) -> Result<bool, JournalError> {
+    match disk::segment_numbers(dir) {
+        Ok(numbers) => Ok(!numbers.is_empty() || super::floor::exists(dir)),
+        Err(JournalError::Missing { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Begins a journal in `dir`, durably, where there is none.
+///
+/// # Errors
+/// [`JournalError`].
+pub fn begin(dir: &Path) -> Result<(), JournalError> {
+    make_first_segment(dir, SEGMENT_BYTES, FREE_BYTES_MIN)
+}
+
 fn make_first_segment(dir: &Path, segment_bytes: u64, free_bytes_min: u64) -> Result<(), JournalError> {
     make_dir(dir)?;
     let file = disk::make_spare(dir, SPARE_NAME, segment_bytes, free_bytes_min)?;

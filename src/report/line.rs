@@ -24,9 +24,9 @@ pub struct RunLine {
     /// Tasks done.
     pub done: u64,
     /// Tasks failed or set aside.
-    pub not_done: u64,
+    pub not_done_count: u64,
     /// Questions that wait for a person.
-    pub asks: usize,
+    pub open_asks: usize,
 }
 
 impl RunLine {
@@ -42,8 +42,8 @@ impl RunLine {
             started_ms: head.started_ms,
             last_ms: head.last_ms,
             done: sum(|counts| counts.done),
-            not_done: sum(|counts| counts.failed + counts.quarantined),
-            asks: head.asks.len(),
+            not_done_count: sum(|counts| counts.failed + counts.quarantined),
+            open_asks: head.asks.len(),
         }
     }
 }

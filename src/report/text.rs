@@ -142,8 +142,8 @@ pub fn not_done(items: &[NotDone], untold: usize) -> String {
 pub fn runs(runs: &[RunLine]) -> String {
     let mut rows = table(&["RUN", "PLAN", "STATE", "STARTED", "DONE", "NOT DONE", ""]);
     for run in runs {
-        let note = if run.asks > 0 {
-            format!("{} for you: ollmcp inbox", plural(run.asks as u64, "question"))
+        let note = if run.open_asks > 0 {
+            format!("{} for you: ollmcp inbox", plural(run.open_asks as u64, "question"))
         } else {
             String::new()
         };
@@ -154,7 +154,7 @@ pub fn runs(runs: &[RunLine]) -> String {
             run.state.clone(),
             moment(run.started_ms),
             thousands(run.done),
-            thousands(run.not_done),
+            thousands(run.not_done_count),
             note,
         ]);
     }

@@ -47,7 +47,8 @@ pub fn open(folder: &Path, free_bytes: u64) -> Result<(Reader, Option<Fault>), S
     let why = match open_limited(folder) {
         Ok(db) => match parts::get::<Meta>(&db, keys::META) {
             Ok(Some(meta)) if meta.format == FORMAT => return Ok((Reader::new(db), None)),
-            Ok(None) if !existed => return Ok((Reader::new(db), Some(Fault::Missing))),
+            // Killed before the first frame was folded, or a cut log that sled opens as an empty one.
+            Ok(None) if !existed || db.is_empty() => return Ok((Reader::new(db), Some(Fault::Missing))),
             Ok(None) => {
                 drop(db);
                 "it holds no position".to_owned()

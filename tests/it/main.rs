@@ -4,6 +4,7 @@
 mod agents;
 mod config;
 mod core;
+mod crash;
 mod database;
 mod docs;
 mod engine;

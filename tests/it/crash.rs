@@ -1,0 +1,15 @@
+//! The promises that hold over crashes, damage, signals and second terminals, proven on the real program.
+//!
+//! Every test starts the program as a process of its own in a project in a temporary folder. `CRASH_FULL=1` switches
+//! the long forms on, `CRASH_SEED=N` repeats a random one.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail a test by panicking, too")]
+
+mod dump;
+mod effects;
+mod large;
+mod place;
+mod signals;
+mod starting;
+mod store;
+mod syncs;
+mod terminal;
