@@ -35,6 +35,10 @@ pub(super) fn answer(context: &Context, args: &AnswerArgs) -> Result<Exit, CliEr
         }
         Access::StateOnly(_) => return Err(CliError::failed("without the journal nothing can be answered")),
     }
-    output::err(&format!("{}[{}]: {}\n", ask.step, ask.item, args.answer));
+    if context.is_json {
+        let told = serde_json::json!({ "ask": ask.id, "run": ask.run, "answer": args.answer });
+        output::json_with_version(told);
+    }
+    output::err(&format!("{}: {}\n", crate::report::text::task_name(&ask.step, &ask.item), args.answer));
     Ok(Exit::Complete)
 }

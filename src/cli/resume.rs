@@ -6,7 +6,6 @@ use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
 use super::{output, watch};
-use crate::domain::plan::InputKind;
 use crate::engine::supervisor::Beginning;
 
 pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError> {
@@ -21,16 +20,17 @@ pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError
     if let Some(end) = state.head.end {
         let exit = Exit::of_end(end);
         let word = crate::report::line::end_word(end);
+        if context.is_json {
+            let run = run.to_string();
+            output::json_with_version(serde_json::json!({ "run": run, "state": word, "exit": exit.code() }));
+        }
         output::err(&format!("run {} has ended: {word} (exit code {})\n", run.short(), exit.code()));
         return Ok(exit);
     }
-    let folder = standing.folder();
-    let paths = state.plan.raw().inputs.iter().filter(|input| input.kind == InputKind::Path);
-    let granted: Vec<_> = paths
-        .filter_map(|input| state.head.inputs.get(&input.name)?.as_str())
-        .map(|path| folder.join(path))
-        .filter(|path| !path.starts_with(folder))
-        .collect();
+    // What is not the plan's default was typed when the run began.
+    let granted = super::run::granted(&standing, &state.plan, &state.head.inputs, &|input| {
+        state.head.inputs.get(&input.name) != input.default.as_ref()
+    });
     output::err(&format!("run {} · {} goes on\n", run.short(), state.plan.name()));
     watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted)
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Ports;
 use super::values::{ItemSource, Scope};
+use crate::database::address::Address;
 use crate::database::{self, LedgerKey, Target, WriteJob};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
@@ -400,7 +401,7 @@ fn granted(ports: &Ports, path: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(FailureKind::Denied, format!("`{path}` lies outside the project folder and was not named"))
-        .hint("name it as an input of type path: what you type is granted"))
+        .hint("type it as an input of the run (`-i NAME=PATH`): what you type is granted"))
 }
 
 /// The path with links resolved as far as it exists.
@@ -505,7 +506,7 @@ fn write_job(
     identity: Digest,
     with: &Map<String, Value>,
 ) -> Result<Act, Failure> {
-    let bad = |message: String| Failure::new(FailureKind::BadInput, message);
+    let bad = |message: String| Failure::told(FailureKind::BadInput, &message);
     let address = with
         .get("database")
         .and_then(Value::as_str)
@@ -624,6 +625,10 @@ async fn call_tool(ports: &Ports, call: &ToolCall) -> Result<crate::tool::ToolRe
 }
 
 async fn write(ports: &Ports, address: &str, job: &WriteJob, source_tables: usize) -> Result<Value, AttemptEnd> {
+    // An address that is none of ours is refused below, with what to write instead.
+    if let Ok(Address::Sqlite(path)) = Address::parse(address, &ports.workspace) {
+        granted(ports, &path.to_string_lossy()).map_err(AttemptEnd::Failed)?;
+    }
     let written = match ports.databases.open(address) {
         Ok(database) => database.write(job).await,
         Err(error) => Err(error),
@@ -760,11 +765,7 @@ pub fn tool_failure(error: &ToolError) -> Failure {
                 .as_ref()
                 .and_then(|reason| serde_json::from_value(Value::String(reason.clone())).ok())
                 .unwrap_or(FailureKind::ToolError);
-            // Our own servers put what to try on a line of its own.
-            match message.split_once("\nhint: ") {
-                Some((what, hint)) => Failure::new(kind, what).hint(hint),
-                None => Failure::new(kind, message.clone()),
-            }
+            Failure::told(kind, message)
         }
     }
 }
@@ -777,7 +778,7 @@ fn database_failure(error: &crate::database::DatabaseError) -> Failure {
         E::Check(_) => FailureKind::Check,
         E::Failed(_) => FailureKind::ToolError,
     };
-    Failure::new(kind, error.to_string())
+    Failure::told(kind, &error.to_string())
 }
 
 /// A value as one bounded line.

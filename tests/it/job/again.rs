@@ -111,10 +111,7 @@ fn a_file_that_is_gone_is_listed_and_its_rows_stay() {
 #[test]
 fn a_new_check_judges_the_stored_outputs() {
     let desk = done();
-    desk.change_plan(
-        "    output: { schema",
-        "    done_when: [ \"output.tables | length < 3\" ]\n    output: { schema",
-    );
+    desk.change_plan("    output: { schema", "    done_when: [ \"output.tables | length < 3\" ]\n    output: { schema");
     let again = nothing_happens(&desk, &[]);
     assert_eq!(again.items("extract"), (4, 0, 0, vec![]));
     // What does not hold on the stored output runs again; it fails again here, and is set aside.

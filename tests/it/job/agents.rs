@@ -7,7 +7,8 @@ fn the_shipped_agents_are_listed_and_each_can_be_read() {
     let desk = Desk::new();
     let told = desk.ollmcp(&["agents"]).exits(0);
     for name in ["CODER", "DATABASE_WRITER", "FILE_EXECUTOR", "PLANNER", "SHELL_EXECUTOR", "VALIDATOR"] {
-        let line = told.out.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}\n{}", told.out));
+        let line =
+            told.out.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}\n{}", told.out));
         assert!(line.len() > 60, "{line}");
         desk.ollmcp(&["agents", name]).exits(0).says(name).says("shipped");
     }
@@ -30,7 +31,11 @@ fn agents_of_the_project_and_of_the_user_go_over_the_shipped_ones() {
     fs::create_dir(desk.path("agents")).unwrap();
     fs::write(desk.path("agents/CODER.md"), OWN).unwrap();
     desk.ollmcp(&["agents", "CODER"]).exits(0).says("Our own coder.").says("Write as we write.");
-    fs::write(desk.path("agents/REVIEWER.md"), OWN.replace("CODER", "REVIEWER").replace("role: REVIEWER", "role: CODER")).unwrap();
+    fs::write(
+        desk.path("agents/REVIEWER.md"),
+        OWN.replace("CODER", "REVIEWER").replace("role: REVIEWER", "role: CODER"),
+    )
+    .unwrap();
     desk.ollmcp(&["agents"]).exits(0).says("REVIEWER");
 }
 

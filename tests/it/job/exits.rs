@@ -18,7 +18,11 @@ fn every_exit_code_of_a_run_has_its_case() {
     run("  - { id: a, tool: log.die }\n").exits(4);
     // What waits is not started a second time beside itself.
     let told = run("  - { id: a, tool: log.die }\n").exits(2);
-    assert!(told.err.contains("has not ended") && told.err.contains("ollmcp resume") && told.err.contains("--new"), "{}", told.err);
+    assert!(
+        told.err.contains("has not ended") && told.err.contains("ollmcp resume") && told.err.contains("--new"),
+        "{}",
+        told.err
+    );
     desk.ollmcp(&["cancel"]).exits(0);
     desk.ollmcp(&["resume"]).exits(1).notes("has ended: cancelled");
 }
@@ -114,6 +118,7 @@ fn calls_fail_with_the_tools_words() {
     desk.ollmcp(&["call", "pdf.info"]).exits(2).notes("pdf_extract");
     desk.ollmcp(&["call", "pdf_extract.info"]).exits(2).notes("path");
     desk.ollmcp(&["call", "pdf_extract.info", "path"]).exits(2).notes("NAME=VALUE");
-    let tables = desk.ollmcp(&["--json", "call", "pdf_extract.extract_tables", "path=in/invoice_0104.pdf"]).exits(0).json();
+    let tables =
+        desk.ollmcp(&["--json", "call", "pdf_extract.extract_tables", "path=in/invoice_0104.pdf"]).exits(0).json();
     assert_eq!(tables["tables"].as_array().unwrap().len(), 2);
 }

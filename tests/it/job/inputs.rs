@@ -76,7 +76,7 @@ fn a_folder_that_is_not_there_and_an_empty_one_fail_with_the_reason() {
     let told = desk.ollmcp(&["run", "pdf_tables", "-i", "folder=empty"]).exits(1);
     told.says("`output.count > 0` does not hold: output.count = 0");
     fs::write(desk.path("file"), "x").unwrap();
-    desk.ollmcp(&["run", "pdf_tables", "-i", "folder=file"]).exits(1).says("not a folder");
+    desk.ollmcp(&["run", "pdf_tables", "-i", "folder=file"]).exits(1).says("is not a folder");
 }
 
 #[test]
@@ -98,7 +98,9 @@ fn an_address_of_another_kind_of_database_is_not_in_this_version() {
 #[test]
 fn a_plan_with_faults_is_shown_with_all_of_them() {
     let desk = Desk::new();
-    desk.plan("name: p\nsteps:\n  - id: a\n    tool: fs.lst\n    with: {}\n  - id: b\n    value: \"${{ steps.c.output }}\"\n");
+    desk.plan(
+        "name: p\nsteps:\n  - id: a\n    tool: fs.lst\n    with: {}\n  - id: b\n    value: \"${{ steps.c.output }}\"\n",
+    );
     let told = desk.ollmcp(&["run", "job.yaml"]).exits(2);
     let told = told.notes("fs.lst").notes("fs.list").notes("`c`").notes("job.yaml:4");
     assert!(told.err.contains("`job.yaml` cannot be run as it is"), "{}", told.err);
