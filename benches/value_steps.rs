@@ -89,14 +89,14 @@ fn fan_out() -> Plan {
 async fn ours(folder: &Path, plan: &Plan) -> Duration {
     let state = folder.join("state");
     std::fs::create_dir_all(&state).unwrap();
-    let store = store::open(&state).unwrap();
+    let store = store::open(&state, "bench").unwrap();
     let ports = Ports {
         journal: store.journal.clone(),
         blobs: store.blobs.clone(),
         memory: Arc::new(StoreMemory(store.state.clone())),
         tools: Arc::new(NoTools),
         servers: Arc::new(NoTools),
-        databases: Arc::new(OpenDatabases::new(folder.to_owned())),
+        databases: Arc::new(OpenDatabases::new(folder.to_owned(), Vec::new())),
         agents: Arc::new(BTreeMap::new()),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
@@ -107,7 +107,13 @@ async fn ours(folder: &Path, plan: &Plan) -> Duration {
         attempts_max: PARALLEL,
     };
     let engine = running::start(ports, store.journal.clone(), RegistryDoor::default(), None).await.unwrap();
-    let origin = Origin { project: "bench".to_owned(), plan_source: "bench".to_owned(), fresh: false, name: None };
+    let origin = Origin {
+        project: "bench".to_owned(),
+        plan_source: "bench".to_owned(),
+        fresh: false,
+        name: None,
+        granted: Vec::new(),
+    };
     let run = RunId(new_uuid());
     let first = accept(run, plan, Map::new(), origin);
     let begun = Instant::now();
@@ -153,8 +159,11 @@ fn compare(runtime: &tokio::runtime::Runtime, name: &str, plan: &Plan, syncs: us
         floors.push(floor(folder.path(), syncs, bytes));
         times.push(runtime.block_on(ours(folder.path(), plan)));
     }
-    let ratios: Vec<String> =
-        times.iter().zip(&floors).map(|(time, floor)| format!("{:.2}", time.as_secs_f64() / floor.as_secs_f64())).collect();
+    let ratios: Vec<String> = times
+        .iter()
+        .zip(&floors)
+        .map(|(time, floor)| format!("{:.2}", time.as_secs_f64() / floor.as_secs_f64()))
+        .collect();
     let (time, floor) = (median(times), median(floors));
     println!(
         "{name}: {:.1} ms, floor {:.1} ms ({syncs} syncs of {bytes} bytes), ratio {:.2}; {:.1} µs each; rounds {}",

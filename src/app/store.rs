@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::domain::ids::{Digest, RunId};
 use crate::domain::event::decode;
+use crate::domain::ids::{Digest, RunId};
 use crate::domain::run::{RunState, fold};
 use crate::engine::Memory;
 use crate::journal::blobs::Blobs;
@@ -174,11 +174,7 @@ pub fn run_of_journal(state_folder: &Path, run: RunId) -> Result<Option<RunState
     Ok(state)
 }
 
-fn open_journal(
-    state_folder: &Path,
-    reader: &Reader,
-    from: Position,
-) -> Result<(Opened, StateHandle), JournalError> {
+fn open_journal(state_folder: &Path, reader: &Reader, from: Position) -> Result<(Opened, StateHandle), JournalError> {
     let fold_error = |error: StateError| JournalError::Fold { frame: from.frame, source: Box::new(error) };
     let heads = reader.chains().map_err(fold_error)?;
     let state = StateHandle::start(reader.clone()).map_err(fold_error)?;

@@ -108,7 +108,8 @@ impl Looking {
 
     /// For what needs the journal, when it cannot be used; the warning before it said why.
     pub(super) fn nothing_runs(&self, what: &str) -> CliError {
-        CliError::failed(format!("without the journal nothing can be {what}")).hint("the warning above says how to get it back")
+        CliError::failed(format!("without the journal nothing can be {what}"))
+            .hint("the warning above says how to get it back")
     }
 
     pub(super) const fn runtime(&self) -> &tokio::runtime::Runtime {

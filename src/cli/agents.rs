@@ -14,7 +14,7 @@ pub(super) fn agents(context: &Context, args: &AgentsArgs) -> Result<Exit, CliEr
         let agent =
             standing.agents.get(name).map_err(|miss| CliError::usage(miss.to_string()).hint_opt(miss.hint()))?;
         if context.is_json {
-            output::json(&shape(agent));
+            output::json_with_version(shape(agent));
         } else {
             print(agent);
         }

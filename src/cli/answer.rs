@@ -35,11 +35,19 @@ pub(super) fn answer(context: &Context, args: &AnswerArgs) -> Result<Exit, CliEr
             let command = Command::Answer { ask: id, answer: parsed, by: TERMINAL.to_owned() };
             offline::command(own, looking.runtime(), run, command)?;
             let heads = own.store.state.reader().heads()?;
-            let next = if heads.iter().any(|head| head.run == run && head.end.is_some()) { "ollmcp show" } else { "go on: ollmcp resume" };
+            let next = if heads.iter().any(|head| head.run == run && head.end.is_some()) {
+                "ollmcp show"
+            } else {
+                "go on: ollmcp resume"
+            };
             output::err(&format!("{next} {}\n", run.short()));
         }
         Access::StateOnly(_) => return Err(looking.nothing_runs("answered")),
     }
-    output::err(&format!("{}[{}]: {}\n", ask.step, ask.item, args.answer));
+    if context.is_json {
+        let told = serde_json::json!({ "ask": ask.id, "run": ask.run, "answer": args.answer });
+        output::json_with_version(told);
+    }
+    output::err(&format!("{}: {}\n", crate::report::text::task_name(&ask.step, &ask.item), args.answer));
     Ok(Exit::Complete)
 }

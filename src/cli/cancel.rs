@@ -35,6 +35,9 @@ pub(super) fn cancel(context: &Context, args: &RunName) -> Result<Exit, CliError
         }
         Access::StateOnly(_) => return Err(looking.nothing_runs("cancelled")),
     }
+    if context.is_json {
+        output::json_with_version(serde_json::json!({ "run": run.to_string(), "state": "cancelled" }));
+    }
     output::err(&format!("run {} is cancelled; what is done stays\n", run.short()));
     Ok(Exit::Complete)
 }

@@ -36,6 +36,10 @@ fn show(context: &Context, with_origin: bool) -> Result<Exit, CliError> {
 fn check(context: &Context) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
     let files: Vec<String> = standing.settings.files.iter().map(|file| file.display().to_string()).collect();
+    if context.is_json {
+        output::json_with_version(serde_json::json!({ "holds": true, "files": files }));
+        return Ok(Exit::Complete);
+    }
     let from = if files.is_empty() { "no file".to_owned() } else { files.join(", ") };
     output::out(&format!("the configuration holds ({from})\n"));
     Ok(Exit::Complete)
@@ -53,6 +57,10 @@ fn set(context: &Context, key: &str, value: &str, in_user_file: bool) -> Result<
         let hint = error.hint();
         CliError::usage(crate::app::store::chain(&error)).hint_opt(hint)
     })?;
+    if context.is_json {
+        let file = file.display().to_string();
+        output::json_with_version(serde_json::json!({ "key": key, "value": value, "file": file }));
+    }
     output::err(&format!("{key} = {value} in {}\n", file.display()));
     Ok(Exit::Complete)
 }

@@ -11,11 +11,13 @@ pub(super) struct CliError {
     pub(super) message: String,
     pub(super) hints: Vec<String>,
     pub(super) exit: Exit,
+    /// An object with what else `--json` tells.
+    pub(super) more: Option<Box<serde_json::Value>>,
 }
 
 impl CliError {
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hints: Vec::new(), exit: Exit::Usage }
+        Self { message: message.into(), hints: Vec::new(), exit: Exit::Usage, more: None }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> Self {
@@ -34,12 +36,17 @@ impl CliError {
 
     pub(super) fn print(&self, is_json: bool) {
         if is_json {
-            let value = serde_json::json!({
+            let mut value = serde_json::json!({
                 "v": crate::report::SHAPE_VERSION,
                 "error": self.message,
                 "hints": self.hints,
                 "exit": self.exit.code(),
             });
+            if let (Some(all), Some(more)) =
+                (value.as_object_mut(), self.more.as_deref().and_then(serde_json::Value::as_object))
+            {
+                all.extend(more.clone());
+            }
             output::out(&format!("{value}\n"));
         }
         output::err(&format!("error: {}\n", self.message));

@@ -14,7 +14,7 @@ pub(super) fn explain(context: &Context, args: &PlanName) -> Result<Exit, CliErr
     let standing = context.standing(false)?;
     let found = find_and_read(&standing, &args.plan, context.is_json)?;
     if context.is_json {
-        output::json(found.plan.raw());
+        output::json_with_version(serde_json::to_value(found.plan.raw()).expect("a plan is plain data"));
         return Ok(Exit::Complete);
     }
     let columns = standing.environment.get("COLUMNS").and_then(|columns| columns.parse().ok()).unwrap_or(COLUMNS);

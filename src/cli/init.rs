@@ -12,6 +12,12 @@ pub(super) fn init(context: &Context) -> Result<Exit, CliError> {
     let file = project.state.join("config.json");
     let is_new = crate::os::files::create_atomically(&file, default_config_text().as_bytes(), 0o600)
         .map_err(|error| CliError::failed(format!("cannot write `{}`: {error}", file.display())))?;
+    if context.is_json {
+        let folder = project.folder.display().to_string();
+        let config = file.display().to_string();
+        output::json_with_version(serde_json::json!({ "project": folder, "config": config, "is_new": is_new }));
+        return Ok(Exit::Complete);
+    }
     if is_new {
         output::out(&format!("{}\n", file.display()));
     } else {

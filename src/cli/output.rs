@@ -23,6 +23,13 @@ pub(super) fn json<T: serde::Serialize>(value: &T) {
     out("\n");
 }
 
+/// One JSON object on one line, with the version of the shapes in front.
+pub(super) fn json_with_version(mut value: serde_json::Value) {
+    let mut all = serde_json::Map::from_iter([("v".to_owned(), crate::report::SHAPE_VERSION.into())]);
+    all.extend(std::mem::take(value.as_object_mut().expect("shapes of the command line are objects")));
+    json(&all);
+}
+
 /// A note beside the results.
 pub(super) fn note(text: &str) {
     err(&format!("note: {text}\n"));

@@ -28,14 +28,15 @@ pub(super) fn find_and_read(standing: &Standing, name: &str, is_json: bool) -> R
             Ok(FoundAndRead { plan: read.plan, source })
         }
         Err(faults) => {
+            let mut error = CliError::usage(format!("`{source}` cannot be run as it is"));
             if is_json {
-                output::json(&faults.to_json(&source));
+                error.more = Some(Box::new(faults.to_json(&source)));
             } else {
                 let has_colour =
                     output::is_terminal() && standing.environment.get("NO_COLOR").is_none_or(String::is_empty);
                 output::err(&faults.render(&source, has_colour));
             }
-            Err(CliError::usage(format!("`{source}` cannot be run as it is")))
+            Err(error)
         }
     }
 }
@@ -50,7 +51,8 @@ fn find(standing: &Standing, name: &str) -> Result<(String, Vec<u8>), CliError> 
         Some(FoundPlan::Shipped(plan)) => Ok((format!("{} (shipped)", plan.name), plan.text.as_bytes().to_vec())),
         Some(FoundPlan::File(file)) => {
             let bytes = read_bounded(&file).map_err(|error| cannot_read(&file, &error))?;
-            Ok((file.display().to_string(), bytes))
+            // As the person would type it.
+            Ok((file.strip_prefix(&standing.cwd).unwrap_or(&file).display().to_string(), bytes))
         }
         None if crate::config::shipped::is_plan_name(name) && !standing.cwd.join(name).exists() => {
             let names = plan_names(&folders);

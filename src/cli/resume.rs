@@ -20,6 +20,10 @@ pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError
     if let Some(end) = state.head.end {
         let exit = Exit::of_end(end);
         let word = crate::report::line::end_word(end);
+        if context.is_json {
+            let run = run.to_string();
+            output::json_with_version(serde_json::json!({ "run": run, "state": word, "exit": exit.code() }));
+        }
         output::err(&format!("run {} has ended: {word} (exit code {})\n", run.short(), exit.code()));
         return Ok(exit);
     }

@@ -14,6 +14,7 @@ use super::output;
 use crate::app::databases::OpenDatabases;
 use crate::app::store::blobs_dir;
 use crate::database::{Databases as _, RowsPage};
+use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::Digest;
 use crate::domain::plan::StepKind;
 use crate::domain::run::{RunState, TaskPhase};
@@ -38,16 +39,37 @@ pub(super) fn rows(context: &Context, args: &RowsArgs) -> Result<Exit, CliError>
     }
     let databases = Arc::new(OpenDatabases::new(project.folder.clone(), state.head.origin.granted_paths()));
     let mut pages: Vec<(String, RowsPage)> = Vec::new();
+    let mut tables: Vec<String> = Vec::new();
+    let addresses: Vec<String> = by_database.keys().cloned().collect();
     for (address, identities) in by_database {
-        let failed =
-            |error: crate::database::DatabaseError| CliError::failed(format!("cannot read `{address}`: {error}"));
+        let failed = |error: crate::database::DatabaseError| {
+            let told = Failure::told(FailureKind::ToolError, &error.to_string());
+            CliError::failed(format!("cannot read `{address}`: {}", told.message)).hint_opt(told.hint)
+        };
         let database = databases.open(&address).map_err(failed)?;
         let limit = if args.csv { u64::MAX } else { args.limit };
         let found = looking.runtime().block_on(database.rows(&identities, args.table.as_deref(), limit));
         pages.extend(found.map_err(failed)?.into_iter().map(|page| (address.clone(), page)));
+        if pages.is_empty() && args.table.is_some() {
+            let all = looking.runtime().block_on(database.rows(&identities, None, 1));
+            tables.extend(all.map_err(failed)?.into_iter().map(|page| page.table));
+        }
         looking.runtime().block_on(databases.close_all());
     }
-    print(context, args, &pages)
+    match &args.table {
+        Some(table) if pages.is_empty() && !tables.is_empty() => {
+            Err(CliError::usage(format!("run {} has no rows in a table `{table}`", run.short()))
+                .hint(format!("there are: {}", tables.join(", "))))
+        }
+        // Empty output would look like a run that wrote nothing.
+        _ if pages.is_empty() => Err(CliError::failed(format!(
+            "no row of run {} stands in {} now",
+            run.short(),
+            addresses.iter().map(|address| format!("`{address}`")).collect::<Vec<_>>().join(", ")
+        ))
+        .hint(format!("ollmcp verify {} says what is missing", run.short()))),
+        _ => print(context, args, &pages),
+    }
 }
 
 /// Identities of the items that a run wrote or found written, by database.
@@ -58,6 +80,7 @@ fn identities(state: &RunState, blobs: &Blobs) -> BTreeMap<String, Vec<Digest>> 
         if let (true, TaskPhase::Done { output, .. }, Some(identity)) = (writes, &task.phase, task.identity)
             && let Ok(output) = blobs.read_value(output)
             && let Some(address) = output.get("database").and_then(Value::as_str)
+            && output.get("rows").and_then(Value::as_u64).is_some_and(|rows| rows > 0)
         {
             by_database.entry(address.to_owned()).or_default().push(identity);
         }

@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
         name: args.name,
         granted: granted.iter().filter_map(|path| path.to_str()).map(str::to_owned).collect(),
     };
-    output::err(&format!("run {} · {} ({source})\n", run.short(), plan.name()));
+    output::err(&format!("run {} · {}\n", run.short(), crate::report::text::plan_text(plan.name(), &source)));
     for (name, value) in &inputs {
         output::err(&format!("  {name} = {}\n", crate::report::text::bounded(&value.to_string(), 200)));
     }

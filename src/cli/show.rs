@@ -26,7 +26,7 @@ pub(super) fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError>
                 .hint("keys are those of the reports: a file's path as it was listed"));
         }
         if context.is_json {
-            output::json(&stories);
+            output::json_with_version(serde_json::json!({ "items": stories }));
         } else {
             output::out(&item::text(&stories));
         }
@@ -47,7 +47,7 @@ fn show_tree(context: &Context, looking: &Looking) -> Result<Exit, CliError> {
         Access::Own(_) | Access::StateOnly(_) => None,
     };
     match tree {
-        Some(tree) if context.is_json => output::json(&tree),
+        tree if context.is_json => output::json_with_version(serde_json::json!({ "tree": tree })),
         Some(tree) => output::out(&drawn(&tree)),
         None => {
             output::err("no process is at work in this project; the tree as it would be started:\n");

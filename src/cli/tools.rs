@@ -12,6 +12,9 @@ use crate::app::servers::gather;
 use crate::report::{SHAPE_VERSION, text};
 use crate::tool::{ToolBox as _, ToolError, ToolSpec};
 
+/// Longest description in the list; `--json` has it whole.
+const ABOUT_CHARS_MAX: usize = 100;
+
 pub(super) fn tools(context: &Context, args: &ToolsArgs) -> Result<Exit, CliError> {
     let standing = context.standing_to_start(false)?;
     let spill = tempfile::tempdir()?;
@@ -84,11 +87,15 @@ fn shape(server: &str, tools: Result<&[ToolSpec], &ToolError>) -> serde_json::Va
 fn print(server: &str, tools: Result<&[ToolSpec], &ToolError>) {
     match tools {
         Ok(tools) => {
+            let width =
+                tools.iter().map(|tool| tool.name.chars().count()).max().unwrap_or(0) + server.chars().count() + 1;
             for tool in tools {
-                let repeat = serde_json::to_value(tool.repeat).expect("a repeat class is a word");
+                let repeat = text::cell(&serde_json::to_value(tool.repeat).expect("a repeat class is a word"));
                 let about = tool.description.lines().next().unwrap_or_default();
-                let about = text::clean(&text::bounded(about, 100));
-                output::out(&format!("{server}.{}  ({})  {about}\n", text::clean(&tool.name), text::cell(&repeat)));
+                let about = text::clean(&text::bounded(about, ABOUT_CHARS_MAX));
+                let name = text::clean(&format!("{server}.{}", tool.name));
+                output::out(format!("{name:<width$}  {repeat:<10}  {about}").trim_end());
+                output::out("\n");
             }
         }
         Err(error) => output::err(&format!("{server}: {error}\n")),

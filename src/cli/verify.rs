@@ -1,5 +1,7 @@
 //! `verify`: counts a run's rows again, on the database itself, against the stored outputs.
 
+use std::collections::BTreeMap;
+
 use super::access::Looking;
 use super::args::RunName;
 use super::context::{Access, Context};
@@ -8,7 +10,11 @@ use super::exit::Exit;
 use super::output;
 use crate::app::running;
 use crate::app::verify::{OnDatabase, verify as count};
+use crate::database::Difference;
 use crate::report::{SHAPE_VERSION, text};
+
+/// Items that are named for one difference that they share.
+const ITEMS_NAMED_MAX: usize = 20;
 
 pub(super) fn verify(context: &Context, args: &RunName) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
@@ -39,6 +45,15 @@ pub(super) fn verify(context: &Context, args: &RunName) -> Result<Exit, CliError
     Ok(if holds { Exit::Complete } else { Exit::DoesNotHold })
 }
 
+/// Differences that are not of one table, by what they are: a database that is gone is told once, not once an item.
+fn whole_items(differences: &[Difference]) -> BTreeMap<&str, Vec<&str>> {
+    let mut whole: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for difference in differences.iter().filter(|difference| difference.table.is_none()) {
+        whole.entry(&difference.what).or_default().push(&difference.item);
+    }
+    whole
+}
+
 fn print(found: &[OnDatabase], run: &str) {
     if found.is_empty() {
         output::out(&format!("run {run} wrote no rows: nothing to count\n"));
@@ -50,7 +65,15 @@ fn print(found: &[OnDatabase], run: &str) {
         for (item, by) in &on.found.superseded {
             output::out(&format!("  {}: superseded by run {}\n", text::clean(item), by.short()));
         }
-        for difference in &on.found.differences {
+        let whole = whole_items(&on.found.differences);
+        for (what, items) in &whole {
+            let named: Vec<String> = items.iter().take(ITEMS_NAMED_MAX).map(|item| text::clean(item)).collect();
+            let more = items.len().saturating_sub(ITEMS_NAMED_MAX);
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            let count = text::plural(items.len() as u64, "item");
+            output::out(&format!("  {}\n    {count}: {}{more}\n", text::clean(what), named.join(", ")));
+        }
+        for difference in on.found.differences.iter().filter(|difference| difference.table.is_some()) {
             let table = difference.table.as_deref().unwrap_or("?");
             let rowid = difference.rowid.map_or_else(String::new, |rowid| format!(" row {rowid}"));
             output::out(&format!(

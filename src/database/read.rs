@@ -63,9 +63,13 @@ pub(super) async fn rows(
         let columns = fetch(connection, "select name from pragma_table_info(?)".into(), [name.into()]).await?;
         let columns: Vec<String> = columns.iter().filter_map(|line| line[0].as_text()).map(str::to_owned).collect();
         let picked: Vec<String> = columns.iter().map(|column| quote(column)).collect();
+        // Row ids say nothing to people: rows come as they stood in their files.
+        let provenance =
+            ["_file", "_page", "_table", "_row"].iter().filter(|own| columns.iter().any(|name| name == *own));
+        let order: String = provenance.map(|name| format!("{}, ", quote(name))).collect();
         let sql = format!(
             "select {} from {} where _rowid_ in (select place from _ollmcp_rows where tbl = ? and entry in ({entries})) \
-             order by _rowid_ limit ?",
+             order by {order}_rowid_ limit ?",
             picked.join(", "),
             quote(name)
         );

@@ -106,6 +106,15 @@ impl Failure {
         Self { kind, message: bounded(message.into()), hint: None }
     }
 
+    /// What somebody told, with the hint that stands behind `; hint: ` or on a line of its own.
+    #[must_use]
+    pub fn told(kind: FailureKind, text: &str) -> Self {
+        match text.split_once("; hint: ").or_else(|| text.split_once("\nhint: ")) {
+            Some((what, hint)) => Self::new(kind, what).hint(hint),
+            None => Self::new(kind, text),
+        }
+    }
+
     /// The same with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

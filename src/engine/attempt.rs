@@ -88,12 +88,10 @@ impl Actor for Attempt {
         let AttemptArguments { key, purpose, job, ports, supervisor, .. } = &*arguments;
         let key = *key;
         let message = match (message, purpose) {
-            (AttemptMessage::Prepare, Purpose::Open) => {
-                match work::open_step(ports, job).instrument(span).await {
-                    Ok(opened) => RunMessage::Opened { key, opened },
-                    Err(reason) => RunMessage::Broken(reason),
-                }
-            }
+            (AttemptMessage::Prepare, Purpose::Open) => match work::open_step(ports, job).instrument(span).await {
+                Ok(opened) => RunMessage::Opened { key, opened },
+                Err(reason) => RunMessage::Broken(reason),
+            },
             (AttemptMessage::Prepare, Purpose::Task) => {
                 let mut prepared = work::prepare(ports, job).instrument(span).await;
                 if let Prepared::Attempt(found) = &mut prepared {

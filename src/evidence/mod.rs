@@ -2,6 +2,8 @@
 //!
 //! What it does not do: decide what follows from a verdict; that is the core's.
 
+mod csv;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -126,6 +128,7 @@ fn parse(path: &Path, format: &str) -> Result<(), String> {
             let text = std::str::from_utf8(&content).map_err(|error| error.to_string())?;
             serde_saphyr::from_str::<Value>(text).map(|_| ()).map_err(|error| error.without_snippet().to_string())
         }
+        "csv" => csv::parse(&content),
         "text" => std::str::from_utf8(&content).map(|_| ()).map_err(|error| error.to_string()),
         "pdf" => {
             let head = &content[..content.len().min(1024)];

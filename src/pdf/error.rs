@@ -24,7 +24,7 @@ pub enum PdfError {
         password_given: bool,
     },
     /// Pages without any text: pictures of pages, most likely.
-    #[error("no text layer on {pages} page(s): a scan, it needs OCR")]
+    #[error("no text layer on {pages} page{}: a scan, it needs OCR", if *pages == 1 { "" } else { "s" })]
     NoText {
         /// Pages looked at.
         pages: u32,

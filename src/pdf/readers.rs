@@ -195,9 +195,10 @@ fn without_text(pdf: &[u8], options: &ReadOptions, first: &Reading, second: Opti
     let total = first.pages_total.max(second.as_ref().map_or(0, |reading| reading.pages_total));
     if seen == 0 {
         return match &options.pages {
-            Some(pages) if total > 0 => {
-                PdfError::BadPages { pages: pages.to_string(), message: format!("the file has {total} page(s)") }
-            }
+            Some(pages) if total > 0 => PdfError::BadPages {
+                pages: pages.to_string(),
+                message: format!("the file has {total} page{}", if total == 1 { "" } else { "s" }),
+            },
             _ => no_pages(),
         };
     }

@@ -84,6 +84,9 @@ pub struct NotDone {
     pub state: String,
     /// Why.
     pub reason: String,
+    /// What to try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A question that waits for a person.
@@ -146,6 +149,7 @@ pub fn not_done(state: &RunState) -> Vec<NotDone> {
                 item: task.key.clone(),
                 state: task.phase.word().to_owned(),
                 reason: failure.message.clone(),
+                hint: failure.hint.clone(),
             });
         }
     }

@@ -17,6 +17,8 @@ use crate::domain::run::{RunState, TaskPhase};
 
 /// Data tables that are named with their rows.
 const TABLES_NAMED_MAX: usize = 5;
+/// Lines of one value; `--json` has it whole.
+const VALUE_LINES_MAX: usize = 20;
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -209,15 +211,21 @@ pub fn text(report: &EndReport) -> String {
     let _ =
         writeln!(out, "{} {} in {}  (run {short})", report.plan, report.state, super::text::seconds(report.seconds));
     out.push_str(&super::text::steps(&report.steps));
+    let mut listed: Vec<String> = Vec::new();
     for changes in &report.items {
         let ItemChanges { step, reused, new, changed, vanished } = changes;
         if reused + changed > 0 || !vanished.is_empty() {
             let _ =
                 writeln!(out, "  {step}: {reused} reused, {new} new, {changed} changed, {} vanished", vanished.len());
         }
+        // The items of a step that follows another vanish with those of the other: told once.
+        if listed == *vanished {
+            continue;
+        }
         for key in vanished.iter().take(super::detail::LISTED_MAX) {
             let _ = writeln!(out, "    vanished: {}", super::text::clean(key));
         }
+        listed.clone_from(vanished);
     }
     for to in &report.written {
         let files = super::text::plural(to.items, to.noun);
@@ -230,13 +238,14 @@ pub fn text(report: &EndReport) -> String {
             super::text::plural(to.tables.len() as u64, "data table")
         );
         for (table, rows) in to.tables.iter().take(TABLES_NAMED_MAX) {
-            let _ = writeln!(out, "  {rows:>8} rows  {}", super::text::clean(table));
+            let noun = if *rows == 1 { "row " } else { "rows" };
+            let _ = writeln!(out, "  {:>8} {noun}  {}", super::text::thousands(*rows), super::text::clean(table));
         }
         if to.tables.len() > TABLES_NAMED_MAX {
             let _ = writeln!(
                 out,
-                "  and {} more",
-                super::text::plural((to.tables.len() - TABLES_NAMED_MAX) as u64, "data table")
+                "  and {}",
+                super::text::plural((to.tables.len() - TABLES_NAMED_MAX) as u64, "more data table")
             );
         }
         if to.rejected > 0 {
@@ -250,9 +259,21 @@ pub fn text(report: &EndReport) -> String {
             }
         }
     }
-    out.push_str(&super::text::not_done(&report.not_done, 0));
+    // A failed step without items has its reason beside its state.
+    let with_items: Vec<NotDone> =
+        report.not_done.iter().filter(|item| item.step != item.item || item.state != "failed").cloned().collect();
+    let untold = with_items.len().saturating_sub(super::detail::LISTED_MAX);
+    out.push_str(&super::text::not_done(&with_items[..with_items.len() - untold], untold));
     for (step, value) in &report.values {
-        let _ = writeln!(out, "{step}: {}", super::text::clean(&super::text::bounded(&value.to_string(), 600)));
+        let lines = super::text::outline(value, VALUE_LINES_MAX);
+        if value.is_object() || value.is_array() {
+            let _ = writeln!(out, "{step}:");
+            lines.iter().for_each(|line| {
+                let _ = writeln!(out, "  {line}");
+            });
+        } else {
+            let _ = writeln!(out, "{step}: {}", lines.concat());
+        }
     }
     let next = if report.written.is_empty() { "show" } else { "rows" };
     let _ = writeln!(out, "look at it: ollmcp {next} {short}");

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::text::{bounded, clean};
+use super::text::{bounded, clean, state_text, task_name};
 use crate::domain::event::TaskEnd;
 use crate::domain::payload::Payload;
 use crate::domain::run::{RunState, TaskPhase};
@@ -31,6 +31,9 @@ pub struct ItemStory {
     pub complaints: Vec<String>,
     /// Why it failed or was set aside.
     pub reason: Option<String>,
+    /// What to try.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// Its output.
     pub output: Option<Value>,
 }
@@ -47,11 +50,11 @@ impl ItemStory {
                     TaskPhase::Judging { output, verdicts } => (Some(output), verdicts.as_slice(), None),
                     _ => (None, [].as_slice(), None),
                 };
-                let reason = match &task.phase {
+                let (reason, hint) = match &task.phase {
                     TaskPhase::Ended(TaskEnd::Failed(failure) | TaskEnd::Quarantined(failure)) => {
-                        Some(failure.message.clone())
+                        (Some(failure.message.clone()), failure.hint.clone())
                     }
-                    _ => None,
+                    _ => (None, None),
                 };
                 Self {
                     step: state.step(id.step).id.to_string(),
@@ -64,6 +67,7 @@ impl ItemStory {
                     evidence: verdicts.iter().flat_map(|verdict| verdict.evidence.clone()).collect(),
                     complaints: task.complaints.clone(),
                     reason,
+                    hint,
                     output: output.and_then(read),
                 }
             })
@@ -76,7 +80,7 @@ impl ItemStory {
 pub fn text(stories: &[ItemStory]) -> String {
     let mut out = String::new();
     for story in stories {
-        out.push_str(&format!("{}[{}] {}, ", clean(&story.step), clean(&story.item), story.state));
+        out.push_str(&format!("{} {}, ", task_name(&story.step, &story.item), state_text(&story.state)));
         out.push_str(&super::text::plural(story.attempts.into(), "attempt"));
         if story.failures > 0 {
             out.push_str(&format!(", {} counted", super::text::plural(story.failures.into(), "failure")));
@@ -87,7 +91,8 @@ pub fn text(stories: &[ItemStory]) -> String {
         out.push('\n');
         let lines = story.evidence.iter().map(|line| ("shown", line));
         let lines = lines.chain(story.complaints.iter().map(|line| ("complaint", line)));
-        for (word, line) in lines.chain(story.reason.iter().map(|line| ("reason", line))) {
+        let lines = lines.chain(story.reason.iter().map(|line| ("reason", line)));
+        for (word, line) in lines.chain(story.hint.iter().map(|line| ("hint", line))) {
             out.push_str(&format!("  {word}: {}\n", clean(line)));
         }
         if let Some(identity) = &story.identity {

@@ -153,6 +153,10 @@ pub fn step_text(state: &RunState, step: StepIndex, elapsed: Duration) -> String
     let found = &state.steps[step as usize];
     let counts = found.counts;
     let mut text = definition.id.to_string();
+    if found.phase.word() == "skipped" {
+        text.push_str(" · skipped");
+        return text;
+    }
     if definition.for_each.is_some() {
         let of = state.list_len(step).map_or_else(|| "?".to_owned(), |len| thousands(len.into()));
         text.push_str(&format!(" {}/{of} done", thousands(counts.done.into())));
@@ -163,7 +167,8 @@ pub fn step_text(state: &RunState, step: StepIndex, elapsed: Duration) -> String
         (counts.quarantined, "set aside"),
         (counts.waiting, "waiting for you"),
     ];
-    for (count, word) in words.iter().filter(|(count, _)| *count > 0) {
+    let is_list = definition.for_each.is_some();
+    for (count, word) in words.iter().filter(|(count, word)| *count > 0 && (is_list || *word == "waiting for you")) {
         text.push_str(&format!(" · {count} {word}"));
     }
     let worked = counts.ended().saturating_sub(counts.reused);

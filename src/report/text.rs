@@ -114,7 +114,15 @@ fn step_counts(step: &StepLine) -> String {
         (step.failed, "failed"),
         (step.quarantined, "set aside"),
     ];
-    parts.extend(more.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")));
+    parts.extend(
+        more.iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{} {word}", thousands((*count).into()))),
+    );
+    let told = step.done + step.running + step.waiting + step.failed + step.quarantined;
+    if matches!(step.state.as_str(), "done" | "failed") && told < items {
+        parts.push(format!("{} not started", thousands((items - told).into())));
+    }
     parts.join(", ")
 }
 
@@ -129,12 +137,79 @@ pub fn not_done(items: &[NotDone], untold: usize) -> String {
             out.push_str(&format!("{heading}:\n"));
             last = heading;
         }
-        out.push_str(&format!("  {}[{}]: {}\n", clean(&item.step), clean(&item.item), clean(&item.reason)));
+        // The reason of a tool often begins with the file, which stands here already.
+        let named = format!("`{}`: ", item.item);
+        let reason = item.reason.strip_prefix(&named).unwrap_or(&item.reason);
+        out.push_str(&format!("  {}: {}\n", task_name(&item.step, &item.item), clean(reason)));
     }
     if untold > 0 {
-        out.push_str(&format!("  and {untold} more\n"));
+        out.push_str(&format!("  and {} more\n", thousands(untold as u64)));
     }
     out
+}
+
+/// `extract[a.pdf]`; the step alone where it is its only task.
+#[must_use]
+pub fn task_name(step: &str, item: &str) -> String {
+    if step == item { clean(step) } else { format!("{}[{}]", clean(step), clean(item)) }
+}
+
+/// The state of a task in a person's words.
+#[must_use]
+pub fn state_text(state: &str) -> &str {
+    if state == "quarantined" { "set aside" } else { state }
+}
+
+/// A value as an outline of lines, each at most 160 characters and `lines_max` of them, for people.
+#[must_use]
+pub fn outline(value: &serde_json::Value, lines_max: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    outlined(value, "", "", lines_max + 1, &mut all);
+    if all.len() > lines_max {
+        all.truncate(lines_max);
+        all.push("…".to_owned());
+    }
+    all
+}
+
+/// `first` stands before the first line, `indent` before the others.
+fn outlined(value: &serde_json::Value, first: &str, indent: &str, lines_max: usize, all: &mut Vec<String>) {
+    use serde_json::Value;
+    const LINE_CHARS_MAX: usize = 160;
+    if all.len() >= lines_max {
+        return;
+    }
+    let mut nested = |head: String, inner: &Value, deeper: &str| match inner {
+        Value::Object(map) if !map.is_empty() => {
+            all.push(head.trim_end().to_owned());
+            outlined(inner, deeper, deeper, lines_max, all);
+        }
+        Value::Array(list) if !list.is_empty() => {
+            all.push(head.trim_end().to_owned());
+            outlined(inner, deeper, deeper, lines_max, all);
+        }
+        scalar => all.push(format!("{head}{}", clean(&bounded(&cell(scalar), LINE_CHARS_MAX)))),
+    };
+    match value {
+        Value::Object(map) => {
+            for (at, (name, inner)) in map.iter().enumerate() {
+                let before = if at == 0 { first } else { indent };
+                nested(format!("{before}{}: ", clean(name)), inner, &format!("{indent}  "));
+            }
+        }
+        Value::Array(list) => {
+            for (at, inner) in list.iter().enumerate() {
+                let before = if at == 0 { first } else { indent };
+                match inner {
+                    Value::Object(_) | Value::Array(_) => {
+                        outlined(inner, &format!("{before}- "), &format!("{indent}  "), lines_max, all);
+                    }
+                    scalar => all.push(format!("{before}- {}", clean(&bounded(&cell(scalar), LINE_CHARS_MAX)))),
+                }
+            }
+        }
+        scalar => all.push(format!("{first}{}", clean(&bounded(&cell(scalar), LINE_CHARS_MAX)))),
+    }
 }
 
 /// The list of runs.
@@ -161,17 +236,20 @@ pub fn runs(runs: &[RunLine]) -> String {
     lines(&rows)
 }
 
+/// A plan with where it comes from: `pdf_tables (plans/pdf_tables.yaml)`, `pdf_tables (shipped)`.
+#[must_use]
+pub fn plan_text(name: &str, source: &str) -> String {
+    let source =
+        source.strip_prefix(name).and_then(|rest| rest.strip_prefix(" (")?.strip_suffix(')')).unwrap_or(source);
+    format!("{} ({})", clean(name), clean(source))
+}
+
 /// A run in full.
 #[must_use]
 pub fn detail(detail: &RunDetail) -> String {
     let line = &detail.line;
-    let mut out = format!(
-        "run {}\nplan {} ({})\nstate {}\n",
-        line.run,
-        clean(&line.plan),
-        clean(&detail.plan_source),
-        line.state
-    );
+    let mut out =
+        format!("run {}\nplan {}\nstate {}\n", line.run, plan_text(&line.plan, &detail.plan_source), line.state);
     out.push_str(&format!("started {}, last event {}", moment(line.started_ms), moment(line.last_ms)));
     if detail.resumed > 0 {
         out.push_str(&format!(", taken up again {}", plural(detail.resumed.into(), "time")));
@@ -186,7 +264,9 @@ pub fn detail(detail: &RunDetail) -> String {
             out.push_str(&format!("  {} shown: {}\n", clean(&step.step), clean(line)));
         }
     }
-    out.push_str(&not_done(&detail.not_done, detail.not_done_untold));
+    // A failed step without items has its reason beside its state.
+    let with_items = detail.not_done.iter().filter(|item| item.step != item.item || item.state != "failed");
+    out.push_str(&not_done(&with_items.cloned().collect::<Vec<_>>(), detail.not_done_untold));
     out.push_str(&asks(&detail.asks));
     if matches!(line.state.as_str(), "interrupted") {
         out.push_str(&format!("go on: ollmcp resume {}\n", &line.run[..18.min(line.run.len())]));
@@ -199,13 +279,7 @@ pub fn detail(detail: &RunDetail) -> String {
 pub fn asks(asks: &[AskLine]) -> String {
     let mut out = String::new();
     for ask in asks {
-        out.push_str(&format!(
-            "question {}\n  {}[{}]: {}\n",
-            ask.id,
-            clean(&ask.step),
-            clean(&ask.item),
-            clean(&ask.what)
-        ));
+        out.push_str(&format!("question {}\n  {}: {}\n", ask.id, task_name(&ask.step, &ask.item), clean(&ask.what)));
         out.push_str(&format!("  ollmcp answer {} {}\n", ask.id, ask.answers.join("|")));
     }
     out

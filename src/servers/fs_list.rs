@@ -113,9 +113,12 @@ pub(super) fn walk(
     let metadata = fs::metadata(&real).map_err(|error| place.refusal("look up", &error))?;
     if !metadata.is_dir() {
         let name = Path::new(&shown).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if metadata.is_file() && matcher.is_none_or(|matcher| matcher.is_match(&name)) {
-            found.files.push(Listed { path: shown.clone(), name, bytes: metadata.len(), is_folder: false });
+        if !metadata.is_file() || !matcher.is_none_or(|matcher| matcher.is_match(&name)) {
+            // An empty list would look like an empty folder.
+            let message = format!("`{shown}` is not a folder, and does not fit the pattern itself");
+            return Err(Refusal::new(FailureKind::BadInput, message).hint("name the folder that the files are in"));
         }
+        found.files.push(Listed { path: shown.clone(), name, bytes: metadata.len(), is_folder: false });
         return Ok((shown, found));
     }
     // A folder that cannot be opened would otherwise look like an empty one.

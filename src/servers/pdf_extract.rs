@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(fault.kind, FailureKind::Unworkable);
         assert_eq!(
             fault.text,
-            "`a.pdf`: no text layer on 3 page(s): a scan, it needs OCR\nhint: run it through an OCR program that adds a text layer, then try again"
+            "`a.pdf`: no text layer on 3 pages: a scan, it needs OCR\nhint: run it through an OCR program that adds a text layer, then try again"
         );
     }
 }

@@ -262,11 +262,10 @@ impl Connection {
 
     fn timed_out(&self, call: &ToolCall, limit: Duration) -> ToolError {
         self.signs.is_suspect.store(true, Ordering::Release);
-        let seconds = limit.as_millis().div_ceil(1_000);
         ToolError::Timeout {
             server: self.spec.name.clone(),
             tool: call.tool.clone(),
-            seconds: u64::try_from(seconds).unwrap_or(u64::MAX),
+            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
         }
     }
 

@@ -132,14 +132,14 @@ pub enum ToolError {
         message: String,
     },
     /// No answer in time; a cancel notice was sent, the effect is unknown.
-    #[error("no answer from `{server}.{tool}` within {seconds} s")]
+    #[error("no answer from `{server}.{tool}` within {} s", *limit_ms as f64 / 1_000.0)]
     Timeout {
         /// The server.
         server: String,
         /// The tool.
         tool: String,
         /// The limit.
-        seconds: u64,
+        limit_ms: u64,
     },
     /// The tool ran, or looked at its arguments, and says that it failed.
     #[error("{message}")]

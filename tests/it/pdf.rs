@@ -235,7 +235,7 @@ async fn what_cannot_be_read_says_why_by_its_kind() {
     }
     let three = ReadOptions { pages: Some(PageSet::parse("3").unwrap()), ..ReadOptions::default() };
     let good = top().join("plans/samples/january/invoice_0101.pdf");
-    assert_kind(workers.tables(&good, "", three).await, FailureKind::BadInput, "the file has 1 page(s)");
+    assert_kind(workers.tables(&good, "", three).await, FailureKind::BadInput, "the file has 1 page");
     assert_eq!(workers.started(), 1, "none of these costs a worker");
 }
 

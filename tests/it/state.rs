@@ -80,7 +80,9 @@ fn readable(state_folder: &Path) -> sled::Result<Contents> {
         match sled::open(state_folder.join("sled")) {
             Ok(db) => return db.iter().map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect(),
             // The thread that writes behind lets go a moment after its last handle.
-            Err(error) if error.to_string().contains("lock") => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(error) if error.to_string().contains("lock") => {
+                std::thread::sleep(std::time::Duration::from_millis(10))
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -105,7 +107,8 @@ fn journal_only(state_folder: &Path, appends: &[(RunId, u64, Vec<Vec<u8>>)]) {
     let opened = Segments::open(&journal, Options { create: true, ..Options::default() }, &mut |_| Ok(())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let waiting = appends.iter().map(|(run, first_seq, payloads)| opened.journal.append(*run, *first_seq, payloads.clone()));
+        let waiting =
+            appends.iter().map(|(run, first_seq, payloads)| opened.journal.append(*run, *first_seq, payloads.clone()));
         for append in waiting {
             append.await.unwrap();
         }
@@ -144,7 +147,7 @@ fn base() -> &'static Base {
     BASE.get_or_init(|| {
         let work = work();
         let folder = tempfile::tempdir().unwrap();
-        let store = store::open(folder.path()).unwrap();
+        let store = store::open(folder.path(), "p").unwrap();
         assert_eq!(store.notes, Vec::<String>::new());
         append(&store, &work.appends);
         drop(store);
@@ -155,7 +158,7 @@ fn base() -> &'static Base {
 
 /// Opens a folder for work, waits until its store is up to date, and gives what it says and holds.
 fn opened(folder: &Path) -> Result<(Vec<String>, Contents), StoreError> {
-    let store = store::open(folder)?;
+    let store = store::open(folder, "p")?;
     store.state.settle();
     let notes = store.notes.clone();
     drop(store);
@@ -166,22 +169,34 @@ fn opened(folder: &Path) -> Result<(Vec<String>, Contents), StoreError> {
 fn same(found: &Contents, expected: &Contents, what: &str) {
     let keys = |left: &Contents, right: &Contents| {
         let differs = left.iter().filter(|(key, value)| right.get(*key) != Some(value));
-        differs.map(|(key, _)| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).take(5).collect::<Vec<_>>()
+        differs
+            .map(|(key, _)| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+            .take(5)
+            .collect::<Vec<_>>()
     };
-    assert!(found == expected, "{what}: other values at {:?}, missing {:?}", keys(found, expected), keys(expected, found));
+    assert!(
+        found == expected,
+        "{what}: other values at {:?}, missing {:?}",
+        keys(found, expected),
+        keys(expected, found)
+    );
 }
 
 #[test]
 fn the_store_holds_every_run_as_its_events_leave_it() {
     let folder = copied(base().folder.path());
-    let store = store::open(folder.path()).unwrap();
+    let store = store::open(folder.path(), "p").unwrap();
     let reader = store.state.reader();
     for expected in &base().work.runs {
         assert_eq!(reader.run(expected.head.run).unwrap().as_ref(), Some(expected));
     }
     let heads: Vec<RunId> = reader.heads().unwrap().iter().map(|head| head.run).collect();
     assert_eq!(heads, [run_id(1), run_id(2), run_id(3)]);
-    assert_eq!(reader.chains().unwrap().keys().copied().collect::<Vec<_>>(), [run_id(1), run_id(2)], "ended runs need none");
+    assert_eq!(
+        reader.chains().unwrap().keys().copied().collect::<Vec<_>>(),
+        [run_id(1), run_id(2)],
+        "ended runs need none"
+    );
     assert!(reader.reusable(&Digest([7; 32])).unwrap().is_some());
     assert_eq!(reader.reusable(&Digest([8; 32])).unwrap(), None);
 }
@@ -200,7 +215,7 @@ fn a_store_that_is_behind_folds_only_the_rest_and_comes_out_the_same() {
     let appends = &base().work.appends;
     for known in [1, 2, appends.len() / 3, appends.len() - 1, appends.len()] {
         let folder = tempfile::tempdir().unwrap();
-        let store = store::open(folder.path()).unwrap();
+        let store = store::open(folder.path(), "p").unwrap();
         append(&store, &appends[..known]);
         let position = store.state.reader().position().unwrap();
         let chains = store.state.reader().chains().unwrap();
@@ -225,7 +240,7 @@ fn a_store_that_is_behind_folds_only_the_rest_and_comes_out_the_same() {
 #[test]
 fn frames_that_the_store_has_already_are_passed_over() {
     let folder = copied(base().folder.path());
-    let store = store::open(folder.path()).unwrap();
+    let store = store::open(folder.path(), "p").unwrap();
     let reader: Reader = store.state.reader().clone();
     let mut again = StateHandle::catch_up(&reader);
     ollmcp::journal::read_all(&folder.path().join("journal"), &mut |frame| Ok(again(frame)?)).unwrap();
@@ -252,7 +267,7 @@ fn a_damaged_value_is_never_taken_for_a_good_one() {
         db.insert(key.as_slice(), value).unwrap();
         db.flush().unwrap();
         drop(db);
-        let store = store::open(folder.path()).unwrap();
+        let store = store::open(folder.path(), "p").unwrap();
         store.state.settle();
         let refused = whole(store.state.reader());
         let notes = store.notes.clone();
@@ -318,7 +333,10 @@ fn cut_files_and_missing_files_are_made_good_from_the_journal() {
         .into_iter()
         .map(|path| path.strip_prefix(base().folder.path()).unwrap().to_owned())
         .collect();
-    assert!(names.iter().any(|name| name.ends_with("db")) && names.iter().any(|name| name.ends_with("conf")), "{names:?}");
+    assert!(
+        names.iter().any(|name| name.ends_with("db")) && names.iter().any(|name| name.ends_with("conf")),
+        "{names:?}"
+    );
     for name in &names {
         let length = fs::metadata(base().folder.path().join(name)).unwrap().len();
         survives(&format!("{} is missing", name.display()), |folder| fs::remove_file(folder.join(name)).unwrap());
@@ -339,11 +357,13 @@ fn a_store_of_another_journal_is_set_aside_and_said() {
     // The same number of frames, other contents.
     let other = tempfile::tempdir().unwrap();
     let appends = base().work.appends.iter().map(|(run, seq, payloads)| {
-        let changed = payloads.iter().map(|bytes| String::from_utf8(bytes.clone()).unwrap().replace("1000000", "1000001").into_bytes());
+        let changed = payloads
+            .iter()
+            .map(|bytes| String::from_utf8(bytes.clone()).unwrap().replace("1000000", "1000001").into_bytes());
         (*run, *seq, changed.collect())
     });
     let appends: Vec<_> = appends.collect();
-    let store = store::open(other.path()).unwrap();
+    let store = store::open(other.path(), "p").unwrap();
     append(&store, &appends);
     drop(store);
     let expected = contents(other.path());
@@ -361,7 +381,7 @@ fn a_journal_that_ends_before_its_store_has_lost_records_and_nothing_runs() {
     let folder = copied(base().folder.path());
     fs::remove_dir_all(folder.path().join("journal")).unwrap();
     journal_only(folder.path(), &base().work.appends[..base().work.appends.len() - 1]);
-    let error = store::open(folder.path()).err().expect("acknowledged records are gone");
+    let error = store::open(folder.path(), "p").expect_err("acknowledged records are gone");
     assert!(matches!(error, StoreError::Journal(JournalError::Lost { .. })), "{error}");
     assert!(error.hint().unwrap().contains("nothing runs"));
     // Reading still works, from the store alone.
@@ -372,7 +392,7 @@ fn a_journal_that_ends_before_its_store_has_lost_records_and_nothing_runs() {
     drop(reader);
     // So has a journal that is not there at all.
     fs::remove_dir_all(folder.path().join("journal")).unwrap();
-    let error = store::open(folder.path()).err().expect("the journal is gone");
+    let error = store::open(folder.path(), "p").expect_err("the journal is gone");
     assert!(matches!(error, StoreError::Journal(JournalError::Missing { .. })), "{error}");
 }
 
@@ -395,7 +415,8 @@ fn a_run_that_does_not_fold_stops_the_store_where_it_is_and_says_so() {
     let state = StateHandle::start(reader).unwrap();
     let publishes = state.clone();
     let observer = Some(Observer::new(move |frame| publishes.publish(frame)));
-    let opened = Segments::open(&journal, Options { create: true, observer, ..Options::default() }, &mut |_| Ok(())).unwrap();
+    let opened =
+        Segments::open(&journal, Options { create: true, observer, ..Options::default() }, &mut |_| Ok(())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let position: Position = runtime.block_on(async {
         let (run, seq, payloads) = base().work.appends[0].clone();
@@ -425,7 +446,7 @@ fn a_flipped_bit_in_the_file_is_never_taken_for_good() {
         let mut changed = bytes.clone();
         changed[at] ^= 0x10;
         fs::write(folder.path().join(name), changed).unwrap();
-        let store = store::open(folder.path()).unwrap();
+        let store = store::open(folder.path(), "p").unwrap();
         store.state.settle();
         let is_said = !store.notes.is_empty();
         drop(store);

@@ -204,7 +204,7 @@ async fn a_call_out_of_time_ends_and_the_server_is_told() {
     let fixture = Fixture::new(&[]);
     let connection = fixture.start().await;
     let error = connection.call(&within(call("hang", json!({})), 300)).await.unwrap_err();
-    assert_eq!(error, ToolError::Timeout { server: "log".into(), tool: "hang".into(), seconds: 1 });
+    assert_eq!(error, ToolError::Timeout { server: "log".into(), tool: "hang".into(), limit_ms: 300 });
     eventually("the cancel notice", || fixture.lines("calls.cancelled").len() == 1).await;
     let result = connection.call(&call("echo", json!({ "still": "there" }))).await.unwrap();
     assert_eq!(result.value, json!({ "still": "there" }));

@@ -333,7 +333,7 @@ pub(super) fn would_end(state: &RunState, step: StepIndex) -> StepEnd {
     if let StepPhase::Open { items: Items::Flow { from }, .. } = &found.phase
         && state.ended_badly(*from)
     {
-        let reason = format!("needs `{}`, which is {}", state.step(*from).id, state.steps[*from as usize].phase.word());
+        let reason = super::due::needs(state, *from);
         return StepEnd::Skipped { reason, for_failure: true };
     }
     if found.counts.failed > 0 {

@@ -82,13 +82,23 @@ fn pending_step(state: &RunState, step: StepIndex, out: &mut Vec<Due>) {
     if state.head.cancelled_by.is_some() {
         out.push(Due::Consequence(Command::CloseStep { step }));
     } else if let Some(need) = state.bad_need(step) {
-        let need_state = state.steps[need as usize].phase.word();
-        let reason = format!("needs `{}`, which is {need_state}", state.step(need).id);
+        let reason = needs(state, need);
         let for_failure = !skipped_by_condition(state, need);
         out.push(Due::Consequence(Command::SkipStep { step, reason, for_failure }));
     } else if state.live[step as usize].blockers == 0 {
         out.push(Due::Open { step });
     }
+}
+
+/// Why a step cannot run: what it needs did not come about.
+pub(super) fn needs(state: &RunState, need: StepIndex) -> String {
+    let word = match state.steps[need as usize].phase.word() {
+        "failed" => "failed",
+        "skipped" => "was skipped",
+        "cancelled" => "was cancelled",
+        _ => "was set aside",
+    };
+    format!("needs `{}`, which {word}", state.step(need).id)
 }
 
 fn skipped_by_condition(state: &RunState, step: StepIndex) -> bool {

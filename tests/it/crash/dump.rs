@@ -29,7 +29,8 @@ async fn read(database: &Path) -> String {
         let columns: Vec<(String, String)> = columns.iter().map(|column| (column.get(1), column.get(2))).collect();
         writeln!(text, "{table}: {columns:?}").unwrap();
         let cells: Vec<String> = columns.iter().map(|(name, _)| format!("quote({})", quoted(name))).collect();
-        let rows = format!("select rowid || ' ' || {} from {} order by rowid", cells.join(" || ', ' || "), quoted(&table));
+        let rows =
+            format!("select rowid || ' ' || {} from {} order by rowid", cells.join(" || ', ' || "), quoted(&table));
         for row in sqlx::query(AssertSqlSafe(rows)).fetch_all(&mut connection).await.unwrap() {
             writeln!(text, "{}", row.get::<String, _>(0)).unwrap();
         }

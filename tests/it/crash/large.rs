@@ -76,7 +76,7 @@ fn a_folder_of_many_files_is_worked_through_in_bounded_memory() {
     let (mut peak, mut slowest) = (0, Duration::ZERO);
     while !running.has_ended() {
         peak = peak.max(peak_mib(running.id()));
-        if start.elapsed().as_secs() % 4 == 0 {
+        if start.elapsed().as_secs().is_multiple_of(4) {
             let asked = Instant::now();
             place.run(&["show", "last", "--json"]).exits(0);
             slowest = slowest.max(asked.elapsed());

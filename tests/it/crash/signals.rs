@@ -113,8 +113,13 @@ fn a_closed_terminal_does_not_end_a_run() {
     let place = Place::with_calls(&HALF_SECONDS.replace("8", "4"));
     let mut command = place.command(&["run", "plan.yaml"]);
     // Log lines, too, meet the broken pipe.
-    let mut child =
-        command.env("RUST_LOG", "debug").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .env("RUST_LOG", "debug")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     place.until_calls(1);
     drop((child.stdout.take(), child.stderr.take()));
     super::place::send(child.id(), libc::SIGHUP);

@@ -119,7 +119,9 @@ fn a_damaged_state_store_never_changes_an_answer() {
             }
             1 => cut(&database, bytes / 2),
             2 => {
-                all.iter().filter(|file| file.to_string_lossy().contains("snap.")).for_each(|file| fs::remove_file(file).unwrap());
+                all.iter()
+                    .filter(|file| file.to_string_lossy().contains("snap."))
+                    .for_each(|file| fs::remove_file(file).unwrap());
                 cut(&database, bytes / 2)
             }
             3 => cut(&database, 0),
@@ -288,7 +290,8 @@ impl SmallDisk {
     fn new(folder: &Path, megabytes: u32) -> Option<Self> {
         fs::create_dir_all(folder).unwrap();
         let size = format!("size={megabytes}m");
-        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "ollmcp-test"]).arg(folder).output();
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "ollmcp-test"]).arg(folder).output();
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(folder.to_owned()))
     }
 

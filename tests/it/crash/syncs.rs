@@ -156,7 +156,8 @@ fn a_run_killed_several_times_at_any_moment_goes_on_to_the_same_rows() {
         let place = project();
         let mut kills = 0;
         let said = loop {
-            let words: &[&str] = if place.history().last.frame == 0 { &["run", "plan.yaml"] } else { &["resume", "last"] };
+            let words: &[&str] =
+                if place.history().last.frame == 0 { &["run", "plan.yaml"] } else { &["resume", "last"] };
             if kills == 4 {
                 break resumed(&place);
             }

@@ -54,7 +54,8 @@ fn a_second_terminal_sees_a_run_grow_and_ends_it() {
     quickly(&place, &["inbox"]).exits(0);
 
     let tree = quickly(&place, &["show", "--tree"]).exits(0).out;
-    for word in ["root", "run-registry", "journal-writer", "tool-host", "doors", "FILE_EXECUTOR", "work[", "permanent"] {
+    for word in ["root", "run-registry", "journal-writer", "tool-host", "doors", "FILE_EXECUTOR", "work[", "permanent"]
+    {
         assert!(tree.contains(word), "no {word} in:\n{tree}");
     }
     let tree: Value = quickly(&place, &["show", "--tree", "--json"]).exits(0).json();

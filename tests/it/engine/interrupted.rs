@@ -72,7 +72,7 @@ async fn a_supervisor_that_dies_too_often_is_given_up_and_the_run_can_be_resumed
     let exit = tokio::time::timeout(Duration::from_secs(5), exit).await.expect("it is given up").unwrap();
     assert!(matches!(exit, RunExit::Fault(_)), "{exit:?}");
     hangs.store(false, Ordering::SeqCst);
-    let frames = booted.is_gone().await;
+    let frames = booted.gone().await;
     let booted = world.boot(frames, Cut::Never).await;
     assert_eq!(booted.resume(run).await.unwrap(), RunExit::Ended(RunEnd::Complete));
 }

@@ -105,7 +105,7 @@ steps:
     while world.calls().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let frames = booted.is_gone().await;
+    let frames = booted.gone().await;
     let mut booted = world.boot(frames, Cut::Never).await;
     let exit = booted.resume(run);
     let ask = booted.event(|event| if let Event::CallInDoubt { ask, .. } = event { Some(*ask) } else { None }).await;
@@ -137,7 +137,7 @@ async fn draining_lets_what_runs_end_and_takes_nothing_new() {
     assert_eq!(exit.await.unwrap(), RunExit::Interrupted);
     let state = booted.state();
     assert_eq!((state.steps[0].counts.done, state.tasks.len()), (2, 2), "what ran has ended, nothing new began");
-    let frames = booted.is_gone().await;
+    let frames = booted.gone().await;
     let booted = world.boot(frames, Cut::Never).await;
     assert_eq!(booted.resume(run).await.unwrap(), RunExit::Ended(RunEnd::Complete));
     assert_eq!(world.calls().len(), 6, "each item was called once");
@@ -168,7 +168,7 @@ async fn stopping_leaves_the_run_resumable_and_counts_nothing() {
     assert_eq!(state.open_attempts().count(), 0);
     assert!(matches!(task(&state, "s", 0).phase, TaskPhase::InDoubt { .. }), "a call that was under way is in doubt");
     hangs.store(false, Ordering::SeqCst);
-    let frames = booted.is_gone().await;
+    let frames = booted.gone().await;
     let mut booted = world.boot(frames, Cut::Never).await;
     let exit = booted.resume(run);
     let exit = booted.answering(run, exit, |_, _| ollmcp::domain::event::DoubtAnswer::Skip).await;

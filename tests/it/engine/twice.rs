@@ -161,7 +161,7 @@ async fn a_process_that_dies_at_any_append_repeats_nothing_that_must_not_be_repe
             }
             // What was allowed before may still come about.
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            let frames = booted.is_gone().await;
+            let frames = booted.gone().await;
             if frames.is_empty() {
                 assert_eq!(cut, Cut::Before(1));
                 assert!(effects(&world).is_empty(), "nothing happens before the run is durable");

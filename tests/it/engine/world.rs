@@ -537,7 +537,7 @@ impl Booted {
     }
 
     /// The process is gone: what it had in flight with it.
-    pub(crate) async fn is_gone(self) -> Vec<Frame> {
+    pub(crate) async fn gone(self) -> Vec<Frame> {
         let frames = self.frames();
         self.engine.shut_down().await;
         frames

@@ -66,7 +66,7 @@ fn found(desk: &Desk, database: &str, path: &str, layout: &str) -> Vec<Vec<Strin
         }
         let amount = if row[2].is_empty() { row[3].clone() } else { format!("-{}", row[2]) };
         let empty = String::new();
-        vec![format!("{:.2}", at + 1), row[0].clone(), row[1].clone(), empty.clone(), empty, amount]
+        vec![format!("{}.00", at + 1), row[0].clone(), row[1].clone(), empty.clone(), empty, amount]
     });
     rows.collect()
 }
@@ -110,7 +110,7 @@ fn january_becomes_tables_and_the_report_says_what_and_where() {
     // The command that the report names shows rows, and one table as CSV.
     let command = told.out.lines().rev().find_map(|line| line.strip_prefix("look at it: ollmcp ")).unwrap();
     let rows = desk.ollmcp(&command.split(' ').collect::<Vec<_>>()).exits(0);
-    assert!(rows.out.contains("brass nozzle"), "{}", rows.out);
+    assert!(rows.out.contains("compact timer"), "{}", rows.out);
     let table = desk.tables("tables.db").into_iter().find(|name| name.starts_with("date_reference")).unwrap();
     let csv = desk.ollmcp(&["rows", "last", "--table", &table, "--csv"]).exits(0);
     assert_eq!(csv.out.lines().count(), 432);

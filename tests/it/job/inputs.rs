@@ -76,7 +76,7 @@ fn a_folder_that_is_not_there_and_an_empty_one_fail_with_the_reason() {
     let told = desk.ollmcp(&["run", "pdf_tables", "-i", "folder=empty"]).exits(1);
     told.says("`output.count > 0` does not hold: output.count = 0");
     fs::write(desk.path("file"), "x").unwrap();
-    desk.ollmcp(&["run", "pdf_tables", "-i", "folder=file"]).exits(1).says("not a folder");
+    desk.ollmcp(&["run", "pdf_tables", "-i", "folder=file"]).exits(1).says("is not a folder");
 }
 
 #[test]

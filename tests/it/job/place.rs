@@ -53,7 +53,7 @@ fn a_folder_outside_that_nobody_typed_is_denied() {
     let list = format!("tool: fs.list\n    with: {{ root: {} }}", folder.display());
     desk.plan(&format!("name: p\nsteps:\n  - id: find\n    {list}\n"));
     let told = desk.ollmcp(&["run", "job.yaml"]).exits(1);
-    told.says("lies outside the project folder and was not named").says("hint: name it as an input of type path");
+    told.says("lies outside the project folder and was not named").says("hint: type it as an input of the run");
     // A default of the plan is not typed by the person either.
     let input = format!("inputs:\n  folder: {{ type: path, default: {} }}\n", folder.display());
     let step = "steps:\n  - id: find\n    tool: fs.list\n    with: { root: \"${{ inputs.folder }}\" }\n";

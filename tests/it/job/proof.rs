@@ -91,11 +91,11 @@ fn a_database_that_is_gone_does_not_hold() {
     let desk = done();
     fs::remove_file(desk.path("tables.db")).unwrap();
     let told = desk.ollmcp(&["verify"]).exits(5).says("does not hold");
-    assert!(told.out.contains("tables.db") && told.out.contains("no such database file"), "{}", told.out);
+    assert!(told.out.contains("tables.db` does not exist\n    4 items: in/blank.pdf, "), "{}", told.out);
     assert!(!desk.path("tables.db").exists(), "looking made a database");
     let told = desk.ollmcp(&["verify", "--json"]).exits(5).json();
     assert_eq!(told["holds"], false);
-    desk.ollmcp(&["rows"]).exits(1).notes("tables.db");
+    desk.ollmcp(&["rows"]).exits(1).notes("no row of run ").notes("sqlite:tables.db").notes("ollmcp verify");
     assert!(!desk.path("tables.db").exists(), "looking made a database");
 }
 
@@ -105,5 +105,17 @@ fn a_run_without_rows_says_so() {
     desk.plan("name: p\nsteps:\n  - id: a\n    value: 1\n");
     desk.run(&[]).exits(0);
     desk.ollmcp(&["verify"]).exits(0).says("wrote no rows");
+    desk.ollmcp(&["rows"]).exits(2).notes("wrote no rows");
+}
+
+#[test]
+fn rows_of_a_table_that_is_not_there_are_refused_with_those_that_are() {
+    let desk = done();
+    desk.ollmcp(&["rows", "last", "--table", "invoices"]).exits(2).notes("no rows in a table `invoices`").notes(TABLE);
+    desk.ollmcp(&["rows", "last", "--csv"]).exits(2).notes("--table with one of: ").notes(TABLE);
+    fs::remove_dir_all(desk.path("in")).unwrap();
+    fs::create_dir(desk.path("in")).unwrap();
+    fs::copy(blank(), desk.path("in/blank.pdf")).unwrap();
+    desk.run_four(&[]).exits(0);
     desk.ollmcp(&["rows"]).exits(2).notes("wrote no rows");
 }

@@ -29,7 +29,10 @@ fn the_end_report_and_what_follows_it_read_well() {
     let _guard = settings.bind_to_scope();
     let first = desk.ollmcp(&run).exits(3);
     insta::assert_snapshot!("first_report", first.out);
-    insta::assert_snapshot!("first_progress", first.err);
+    // Steps that run beside each other end in any order; a slow machine prints counts in between.
+    let mut progress: Vec<&str> = first.err.lines().filter(|line| !line.contains(" at work")).collect();
+    progress[5..].sort_unstable();
+    insta::assert_snapshot!("first_progress", progress.join("\n"));
     fs::remove_file(desk.path("in/statement_0107.pdf")).unwrap();
     fs::copy(repository("plans/samples/january/invoice_0102.pdf"), desk.path("in/invoice_0101.pdf")).unwrap();
     insta::assert_snapshot!("second_report", desk.ollmcp(&run).exits(3).out);

@@ -1,0 +1,69 @@
+//! Judging outputs and steps by the plan's checks.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::prepare::prepared_act;
+use super::{Act, Job, Ready};
+use crate::domain::payload::Payload;
+use crate::domain::verdict::{Judge, Verdict};
+use crate::engine::Ports;
+use crate::evidence;
+
+pub(super) async fn check_output(ports: &Ports, job: &Job, ready: &Ready, output: &Value, reused: bool) -> Verdict {
+    let step = job.definition();
+    if reused
+        && let Some(schema) = &step.output_schema
+        && let Err(message) = evidence::fits_schema(schema, output)
+    {
+        return Verdict { by: Judge::Checks, accepted: false, evidence: Vec::new(), complaint: Some(message) };
+    }
+    let scope = ready.scope.clone().with("output", Arc::new(output.clone()));
+    let called = match &ready.act {
+        Act::Call(call) => vec![format!("{}.{}", call.server, call.tool)],
+        Act::Evaluate | Act::Write { .. } => Vec::new(),
+    };
+    let written = match &ready.act {
+        Act::Write { address, .. } if !reused => Some(address.as_str()),
+        _ => None,
+    };
+    evidence::check(&step.done_when, &scope, &facts(ports, &called, written)).await
+}
+
+/// Judges the stored output of a task again: after a crash between its output and its verdict.
+pub async fn judge(ports: &Ports, job: &Job, output: &Payload) -> Verdict {
+    let rejected = |complaint: String| Verdict {
+        by: Judge::Checks,
+        accepted: false,
+        evidence: Vec::new(),
+        complaint: Some(complaint),
+    };
+    let value = match ports.blobs.read_value(output) {
+        Ok(value) => value,
+        Err(error) => return rejected(format!("the stored output cannot be read: {error}")),
+    };
+    let (scope, key) = match job.item_scope(ports) {
+        Ok(found) => found,
+        Err(error) => return rejected(error.to_string()),
+    };
+    match prepared_act(ports, job, scope, &key).await {
+        Ok(ready) => check_output(ports, job, &ready, &value, true).await,
+        Err(failure) => rejected(failure.message),
+    }
+}
+
+/// Evaluates `all_done_when`.
+pub async fn judge_step(ports: &Ports, job: &Job) -> Verdict {
+    evidence::check(&job.definition().all_done_when, &job.scope, &facts(ports, &[], None)).await
+}
+
+pub(super) fn facts<'a>(ports: &'a Ports, called: &'a [String], written: Option<&'a str>) -> evidence::Facts<'a> {
+    evidence::Facts {
+        workspace: &ports.workspace,
+        granted: &ports.granted_paths,
+        databases: ports.databases.as_ref(),
+        called,
+        written,
+    }
+}
