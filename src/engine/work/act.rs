@@ -37,7 +37,7 @@ pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Result<Done, St
     }
 }
 
-pub(super) async fn call_tool(ports: &Ports, call: &ToolCall) -> Result<crate::tool::ToolResult, ToolError> {
+async fn call_tool(ports: &Ports, call: &ToolCall) -> Result<crate::tool::ToolResult, ToolError> {
     use tracing::Instrument as _;
     let span = crate::telemetry::tool_span(&call.server, &call.tool, &call.call_key);
     let result = ports.tools.call(call).instrument(span.clone()).await;
@@ -47,7 +47,7 @@ pub(super) async fn call_tool(ports: &Ports, call: &ToolCall) -> Result<crate::t
     result
 }
 
-pub(super) async fn accept_output(ports: &Ports, job: &Job, ready: &Ready, output: Value) -> Result<Done, String> {
+async fn accept_output(ports: &Ports, job: &Job, ready: &Ready, output: Value) -> Result<Done, String> {
     if let Some(schema) = &job.definition().output_schema
         && let Err(message) = evidence::fits_schema(schema, &output)
     {
@@ -60,7 +60,7 @@ pub(super) async fn accept_output(ports: &Ports, job: &Job, ready: &Ready, outpu
     Ok(Done { end: AttemptEnd::Output(payload), verdict: Some(verdict) })
 }
 
-pub(super) fn after_tool_error(call: &ToolCall, error: &ToolError) -> AttemptEnd {
+fn after_tool_error(call: &ToolCall, error: &ToolError) -> AttemptEnd {
     let failure = tool_failure(error);
     match error {
         ToolError::Died { .. } | ToolError::Timeout { .. } => AttemptEnd::Unknown {

@@ -58,7 +58,7 @@ pub async fn judge_step(ports: &Ports, job: &Job) -> Verdict {
     evidence::check(&job.definition().all_done_when, &job.scope, &facts(ports, &[], None)).await
 }
 
-pub(super) fn facts<'a>(ports: &'a Ports, called: &'a [String], written: Option<&'a str>) -> evidence::Facts<'a> {
+fn facts<'a>(ports: &'a Ports, called: &'a [String], written: Option<&'a str>) -> evidence::Facts<'a> {
     evidence::Facts {
         workspace: &ports.workspace,
         granted: &ports.granted_paths,

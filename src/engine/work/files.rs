@@ -27,7 +27,7 @@ pub(super) fn granted(ports: &Ports, path: impl AsRef<Path>) -> Result<(), Failu
 }
 
 /// Folders (and single files) that this process may touch.
-pub(super) fn roots(ports: &Ports) -> impl Iterator<Item = &Path> {
+fn roots(ports: &Ports) -> impl Iterator<Item = &Path> {
     std::iter::once(ports.workspace.as_path()).chain(ports.granted_paths.iter().map(PathBuf::as_path))
 }
 
@@ -49,7 +49,7 @@ pub(super) fn touched(ports: &Ports, server: &str, with: &Map<String, Value>, fi
     Ok(())
 }
 
-pub(super) fn relative(workspace: &Path, path: &str) -> String {
+fn relative(workspace: &Path, path: &str) -> String {
     let full = resolved(workspace, path);
     full.strip_prefix(resolved(workspace, "")).unwrap_or(&full).display().to_string()
 }
@@ -92,7 +92,7 @@ pub(super) async fn file_contents(
 }
 
 /// Whether the step's items are entries of an `fs.list`.
-pub(super) fn maps_over_listing(job: &Job) -> bool {
+fn maps_over_listing(job: &Job) -> bool {
     let Some(ForEach::List(Value::String(template))) = &job.definition().for_each else { return false };
     job.definition().refs.iter().any(|reference| {
         let listing = job.plan.index_of(&reference.step).map(|at| &job.plan.step(at).kind);
@@ -101,7 +101,7 @@ pub(super) fn maps_over_listing(job: &Job) -> bool {
     })
 }
 
-pub(super) fn hash_file(path: &Path) -> Option<Digest> {
+fn hash_file(path: &Path) -> Option<Digest> {
     use sha2::Digest as _;
     let metadata = std::fs::metadata(path).ok()?;
     if !metadata.is_file() {

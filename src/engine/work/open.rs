@@ -25,7 +25,7 @@ pub async fn open_step(ports: &Ports, job: &Job) -> Result<Opened, String> {
 }
 
 /// Writes the list as a blob and sees that no two items share a key.
-pub(super) async fn store_list(ports: &Ports, job: &Job, items: Vec<Value>) -> Result<Opened, String> {
+async fn store_list(ports: &Ports, job: &Job, items: Vec<Value>) -> Result<Opened, String> {
     let (blobs, job) = (ports.blobs.clone(), job.clone());
     blocking(move || {
         if let Err(failure) = distinct_keys(&job, &items) {
@@ -40,7 +40,7 @@ pub(super) async fn store_list(ports: &Ports, job: &Job, items: Vec<Value>) -> R
     .await
 }
 
-pub(super) fn distinct_keys(job: &Job, items: &[Value]) -> Result<(), Failure> {
+fn distinct_keys(job: &Job, items: &[Value]) -> Result<(), Failure> {
     let mut seen = std::collections::HashMap::with_capacity(items.len());
     let template = job.definition().key.clone().map(Value::String);
     for (at, item) in items.iter().enumerate() {
@@ -70,7 +70,7 @@ enum Opening {
     List(Vec<Value>),
 }
 
-pub(super) fn opening(job: &Job) -> Opening {
+fn opening(job: &Job) -> Opening {
     let step = job.definition();
     let fault = |error: &ExprError| Opening::Known(Opened::Fault(expression_failure(error)));
     let refused = |kind, message| Opening::Known(Opened::Fault(Failure::new(kind, message)));

@@ -109,7 +109,7 @@ pub(super) fn call_key(job: &Job, identity: &Digest) -> String {
     digest_value(&parts).to_string()[..32].to_owned()
 }
 
-pub(super) fn render_object(template: &Map<String, Value>, scope: &Scope) -> Result<Map<String, Value>, ExprError> {
+fn render_object(template: &Map<String, Value>, scope: &Scope) -> Result<Map<String, Value>, ExprError> {
     let mut out = Map::with_capacity(template.len());
     for (name, value) in template {
         out.insert(name.clone(), expr::render(value, scope)?);
@@ -117,7 +117,7 @@ pub(super) fn render_object(template: &Map<String, Value>, scope: &Scope) -> Res
     Ok(out)
 }
 
-pub(super) async fn find_tool(ports: &Ports, name: &str) -> Result<(String, ToolSpec), Failure> {
+async fn find_tool(ports: &Ports, name: &str) -> Result<(String, ToolSpec), Failure> {
     let servers = ports.tools.servers();
     // Server names may hold dots: the longest declared name wins.
     let split = name
@@ -139,14 +139,14 @@ pub(super) async fn find_tool(ports: &Ports, name: &str) -> Result<(String, Tool
     }
 }
 
-pub(super) fn path_arguments(step: &Step, spec: &ToolSpec) -> Vec<String> {
+fn path_arguments(step: &Step, spec: &ToolSpec) -> Vec<String> {
     let mut names: BTreeSet<String> = spec.path_arguments().into_iter().collect();
     names.extend(step.files.iter().cloned());
     names.into_iter().collect()
 }
 
 /// An earlier output with the same identity, if the step may take it and today's checks accept it.
-pub(super) async fn reusable(ports: &Ports, job: &Job, ready: &Ready) -> Option<Prepared> {
+async fn reusable(ports: &Ports, job: &Job, ready: &Ready) -> Option<Prepared> {
     let step = job.definition();
     let by_default = matches!(step.kind, StepKind::Agent { .. }) || step.for_each.is_some();
     if job.fresh || !step.reuse.unwrap_or(by_default) {

@@ -72,7 +72,7 @@ pub fn source_tables(with: &Map<String, Value>) -> Result<Vec<database::SourceTa
 }
 
 /// A `sql` check on the database that the task writes runs inside its transaction.
-pub(super) fn inside_transaction(check: &Check, address: &str, scope: &Scope) -> Result<Option<Check>, ExprError> {
+fn inside_transaction(check: &Check, address: &str, scope: &Scope) -> Result<Option<Check>, ExprError> {
     let Check::Sql { database, query, equals } = check else { return Ok(None) };
     let evaluated = expr::render(&Value::String(database.clone()), scope)?;
     if evaluated.as_str() != Some(address) {

@@ -37,7 +37,7 @@ fn a_false_condition_skips_the_step_and_all_that_needs_it_and_the_run_is_complet
     tells(
         &plan,
         "skip a; open d; start d; output d; accept d",
-        "a SKIPPED: the condition says no; b SKIPPED: needs `a`, which is skipped; c SKIPPED: needs `b`, which is skipped
+        "a SKIPPED: the condition says no; b SKIPPED: needs `a`, which was skipped; c SKIPPED: needs `b`, which was skipped
          d opens
          d #1 starts
          d gives output
@@ -58,7 +58,7 @@ fn a_failed_step_skips_what_needs_it_and_leaves_the_others_alone() {
         "open d; start d; fault a; output d; accept d",
         "d opens
          d #1 starts
-         a FAILED: it was bad_input; b SKIPPED for a failure: needs `a`, which is failed; c SKIPPED for a failure: needs `b`, which is skipped
+         a FAILED: it was bad_input; b SKIPPED for a failure: needs `a`, which failed; c SKIPPED for a failure: needs `b`, which was skipped
          d gives output
          d is accepted by checks; d done; d DONE; run Failed",
     );
@@ -77,7 +77,7 @@ fn on_error_stop_fails_the_step_at_the_first_failed_item_and_lets_the_others_end
          a.1 #1 fails (missing); a.1 failed (missing); a stops: it was missing
          a.2 #1 fails (check); a.2 failed (check)
          a.0 gives output
-         a.0 is accepted by checks; a.0 done; a FAILED: it was missing; b SKIPPED for a failure: needs `a`, which is failed; run Failed",
+         a.0 is accepted by checks; a.0 done; a FAILED: it was missing; b SKIPPED for a failure: needs `a`, which failed; run Failed",
     );
     assert_eq!(story.state.tasks.len(), 3, "item 3 never came into being");
     assert_eq!(story.state.steps[0].counts.done, 1, "what was done stays done");
@@ -303,9 +303,9 @@ fn a_source_that_fails_midway_stops_its_flow_and_keeps_what_was_done() {
          a.2 #1 starts
          a.2 #1 fails (missing); a.2 failed (missing); a stops: it was missing; a FAILED: it was missing
          b.1 gives output
-         b.1 is accepted by checks; b.1 done; b SKIPPED for a failure: needs `a`, which is failed
+         b.1 is accepted by checks; b.1 done; b SKIPPED for a failure: needs `a`, which failed
          c.0 gives output
-         c.0 is accepted by checks; c.0 done; c SKIPPED for a failure: needs `b`, which is skipped; run Failed",
+         c.0 is accepted by checks; c.0 done; c SKIPPED for a failure: needs `b`, which was skipped; run Failed",
     );
     let done: Vec<u32> = story.state.steps.iter().map(|step| step.counts.done).collect();
     assert_eq!(done, [2, 2, 1], "what was done stays done");
