@@ -116,7 +116,13 @@ pub fn open(state_folder: &Path, project: &str) -> Result<Store, StoreError> {
             ));
             open_journal(state_folder, &reader, Position::default()).map_err(StoreError::Journal)?
         }
-        Err(error) => return Err(StoreError::Journal(error)),
+        Err(error) => {
+            if fault.is_some() {
+                // Half of a state made anew must not be read as the state.
+                reader.clear()?;
+            }
+            return Err(StoreError::Journal(error));
+        }
     };
     if fault == Some(Fault::Missing) && opened.last.frame > 0 {
         notes.push("the state store was missing or empty and is made anew from the journal".to_owned());

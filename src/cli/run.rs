@@ -121,7 +121,7 @@ fn kind_of(plan: &crate::domain::plan::Plan, name: &str) -> Option<InputKind> {
 /// What a person types is relative to the folder they stand in: made to hold in the project folder.
 fn typed(standing: &Standing, plan: &crate::domain::plan::Plan, name: &str, value: &str) -> String {
     match kind_of(plan, name) {
-        Some(InputKind::Path) => in_project(standing, value),
+        Some(InputKind::Path) if !value.is_empty() => in_project(standing, value),
         Some(InputKind::String) => {
             match value.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest)) {
                 Some(path) if !path.is_empty() && !path.starts_with(['/', ':']) => {

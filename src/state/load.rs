@@ -147,6 +147,15 @@ impl Reader {
         parts::get(&self.db, &keys::place(place))
     }
 
+    /// Takes everything out: what was folded from a journal that broke off is not the state of anything.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn clear(&self) -> Result<(), StateError> {
+        self.db.clear()?;
+        self.flush()
+    }
+
     /// Blocks until everything written so far is on disk as far as sled can tell.
     ///
     /// # Errors

@@ -23,7 +23,8 @@ pub(super) fn granted(ports: &Ports, path: impl AsRef<Path>) -> Result<(), Failu
         return Ok(());
     }
     let message = format!("`{}` lies outside the project folder and was not named", path.display());
-    Err(Failure::new(FailureKind::Denied, message).hint("name it as an input of type path: what you type is granted"))
+    Err(Failure::new(FailureKind::Denied, message)
+        .hint("type it as an input of the run (`-i NAME=PATH`): what you type is granted"))
 }
 
 /// Folders (and single files) that this process may touch.

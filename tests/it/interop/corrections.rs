@@ -45,7 +45,7 @@ fn a_correction_makes_an_unannotated_tool_repeatable() {
     let told = bench.run(&[]).exits(1);
     told.says("exit code 7").says("the server was told to die");
     assert_eq!(bench.calls().len(), 4, "one call and three repetitions");
-    bench.ollmcp(["--config", "servers.json", "tools", "log"]).exits(0).says("log.die  (idempotent)");
+    bench.ollmcp(["--config", "servers.json", "tools", "log"]).exits(0).says("idempotent  test tool die");
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn foreign_tools_are_listed_and_called_one_by_one() {
     ] {
         assert!(tools.contains(&wanted), "{wanted:?} in {tools:?}");
     }
-    with(&["tools", "time"]).exits(0).says("time.convert_time  (read)").hides("files.");
+    with(&["tools", "time"]).exits(0).says("time.convert_time      read ").hides("files.");
     with(&["tools", "tine"]).exits(2).says("no tool server is called `tine`");
     let told = with(&["call", "time.get_current_time", "timezone=Asia/Tokyo", "--json"]).exits(0).json();
     assert_eq!(told["timezone"], "Asia/Tokyo");
