@@ -50,7 +50,7 @@ fn own_tools_in_a_plan_do_not_leave_the_project() {
         assert!(reasons >= 4, "{tool}: {report}");
     }
     bench.steps("  - { id: a, tool: fs.write, with: { path: dangling.txt, text: x } }\n");
-    bench.ollmcp(["run", "p.yaml"]).exits(1).says(DENIED).says("hint: name it as an input of type path");
+    bench.ollmcp(["run", "p.yaml"]).exits(1).says(DENIED).says("hint: type it as an input of the run");
     assert!(!bench.outside("made.txt").exists());
     assert_eq!(fs::read_to_string(bench.outside("a.txt")).unwrap(), "outside");
     assert_eq!(fs::read_to_string(bench.project("inside/a.txt")).unwrap(), "inside");
