@@ -4,24 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who may import whom. A room that is not listed is a fault, so that a new one states its place.
+/// Who may import whom, and why: what decides stands below, what touches the world stands beside it, and only `engine`
+/// and the rooms above it know both. A room that is not listed is a fault, so that a new one states its place.
 const ROOMS: &[(&str, &[&str])] = &[
+    // The words and rules of runs. Pure: it names nothing of the world, so all of it can be replayed.
     ("domain", &[]),
+    // What only the system can do. It knows no word of ours.
     ("os", &[]),
+    // Sources of truth and text: each reads or writes one kind of file, in the words of `domain`.
     ("config", &["domain", "os"]),
     ("plan_file", &["domain"]),
     ("journal", &["domain", "os"]),
+    // Folded from the journal, so it reads that and nothing else.
     ("state", &["domain", "journal", "os"]),
+    // The ways out, each behind a port: models, tool servers, databases, PDF files. None knows another.
     ("model", &["domain", "os"]),
     ("tool", &["domain", "os"]),
     ("database", &["domain", "os"]),
     ("pdf", &["domain", "os"]),
-    ("evidence", &["domain", "plan_file", "database", "tool", "os"]),
+    // Looks at what was done: expressions (`plan_file`), databases, files (`os` says where a path leads). It calls no
+    // tool and decides nothing.
+    ("evidence", &["domain", "plan_file", "database", "os"]),
     ("policy", &["domain", "plan_file", "tool"]),
-    (
-        "agent",
-        &["domain", "plan_file", "journal", "state", "model", "tool", "database", "pdf", "evidence", "policy", "os"],
-    ),
+    // One attempt from inside.
+    ("agent", &["domain", "plan_file", "journal", "state", "model", "tool", "database", "evidence", "policy", "os"]),
+    // Actors. They see ports, never the configuration, a screen or our own servers.
     (
         "engine",
         &[
@@ -32,7 +39,6 @@ const ROOMS: &[(&str, &[&str])] = &[
             "model",
             "tool",
             "database",
-            "pdf",
             "evidence",
             "policy",
             "agent",
@@ -40,13 +46,17 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    // Words for people out of a run's state: pure as well, so that a report is the same wherever it is read.
     ("report", &["domain"]),
-    ("servers", &["pdf", "database", "os", "tool", "domain"]),
+    // Our own tool servers are other processes: they know what they serve and how a result travels (`tool`), not runs.
+    ("servers", &["domain", "pdf", "database", "tool", "os"]),
+    // Names of spans and fields.
     ("telemetry", &["domain"]),
+    // Wiring and doors: `app` names the adapters together; `cli` and `api` are two doors to it.
     ("app", ALL),
     ("cli", ALL),
     ("session", ALL),
-    ("api", ALL),
+    ("api", &["domain", "engine", "journal", "state", "report", "os"]),
     ("remote", ALL),
     ("main", ALL),
     ("lib", ALL),
