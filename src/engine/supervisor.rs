@@ -5,6 +5,7 @@
 
 mod book;
 mod outcome;
+mod turn;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::telemetry;
 
 use book::{Book, Entry, Loss};
 use outcome::lost_with_the_process;
+use turn::Turns;
 
 /// How often deadlines and retry times are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -112,6 +114,8 @@ pub enum RunMessage {
     Appended(Result<(), AppendError>),
     /// Look at deadlines and retry times.
     Tick,
+    /// The line for permits has brought one.
+    Turn(tokio::sync::OwnedSemaphorePermit),
     /// An actor has ended; counted as a loss if its outcome has not arrived by now.
     CheckLost {
         /// The actor.
@@ -164,7 +168,7 @@ pub struct RunSupervisor;
 pub struct SupervisorState {
     ports: Ports,
     registry: ActorRef<RegistryMessage>,
-    permits: Arc<Semaphore>,
+    turns: Turns,
     leaves_when_waiting: bool,
     run: RunState,
     inbox: VecDeque<Input>,
@@ -230,7 +234,7 @@ impl Actor for RunSupervisor {
         Ok(SupervisorState {
             ports: arguments.ports,
             registry: arguments.registry,
-            permits: arguments.permits,
+            turns: Turns::new(arguments.permits),
             leaves_when_waiting: arguments.leaves_when_waiting,
             run,
             inbox,
@@ -277,6 +281,7 @@ impl Actor for RunSupervisor {
                 state.book.kill_overdue(state.ports.clock.now_ms());
                 myself.send_after(TICK, || RunMessage::Tick);
             }
+            RunMessage::Turn(permit) => state.turns.bring(permit),
             RunMessage::CheckLost { actor, loss } => state.lost(actor, loss),
             RunMessage::Broken(reason) => {
                 state.book.kill_all();
@@ -462,6 +467,12 @@ impl SupervisorState {
 
     /// Starts what became due and is not in flight; later steps first, so that what is begun is finished.
     async fn start_due(&mut self, myself: &ActorRef<RunMessage>) -> Result<(), ActorProcessingErr> {
+        let started = self.start_within_permits(myself).await;
+        self.turns.give_back();
+        started
+    }
+
+    async fn start_within_permits(&mut self, myself: &ActorRef<RunMessage>) -> Result<(), ActorProcessingErr> {
         if self.draining || self.run.head.end.is_some() || self.run.head.cancelled_by.is_some() {
             return Ok(());
         }
@@ -486,7 +497,7 @@ impl SupervisorState {
             if self.book.get(key).is_some() {
                 continue;
             }
-            let Ok(permit) = self.permits.clone().try_acquire_owned() else { continue };
+            let Some(permit) = self.turns.take(myself) else { break };
             self.spawn(myself, key, purpose, now_ms, permit).await?;
         }
         Ok(())
