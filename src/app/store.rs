@@ -64,7 +64,7 @@ impl StoreError {
                     .to_owned(),
             ),
             Self::Journal(error) if error.is_damage() => Some(
-                "nothing was changed; put the file back from a copy. `ollmcp ls` and `ollmcp show` still answer"
+                "nothing was changed; put the file back from a copy. `ollmcp ls` and `ollmcp show` answer while the state store is there"
                     .to_owned(),
             ),
             _ => None,

@@ -165,6 +165,7 @@ impl Context {
         for hint in &error.hints {
             output::err(&format!("hint: {hint}\n"));
         }
+        output::note("what follows is what the state store saw last; what came later is not in it");
         Ok(Access::StateOnly(reader))
     }
 }

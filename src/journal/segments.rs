@@ -80,7 +80,7 @@ impl Segments {
     /// note, and starts the writer. Blocks.
     ///
     /// # Errors
-    /// [`JournalError`]; nothing was changed then, though `fold` may have seen frames.
+    /// [`JournalError`]; nothing was changed then, and `fold` has seen frames only if it was `fold` that failed.
     pub fn open(dir: &Path, options: Options, fold: &mut Fold<'_>) -> Result<Opened, JournalError> {
         let Options { create, from, heads, segment_bytes, free_bytes_min, observer } = options;
         let segment_bytes = segment_bytes.clamp(4096, SEGMENT_BYTES_MAX);
@@ -92,7 +92,12 @@ impl Segments {
             Ok(_) => return Err(JournalError::Missing { dir: dir.to_owned() }),
             Err(error) => return Err(error),
         }
-        let Scan { last, last_link, heads, notes, end } = reader::scan(dir, from, heads, fold)?;
+        // All is checked before anything is taken up: from a journal that is refused nobody learns a half.
+        let mut scan = reader::scan(dir, from, heads.clone(), &mut |_| Ok(()))?;
+        if scan.last.frame > from.frame {
+            scan = reader::scan(dir, from, heads, fold)?;
+        }
+        let Scan { last, last_link, heads, notes, end } = scan;
         let file = open_end(dir, end)?;
         let lines = writer::start(writer::Start {
             dir: dir.to_owned(),

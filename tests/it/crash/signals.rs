@@ -16,6 +16,15 @@ steps:
     repeat: unsafe
 "#;
 
+/// Two rows in a table.
+const ROWS: &str = r#"
+name: rows
+steps:
+  - id: save
+    agent: DATABASE_WRITER
+    with: { database: "sqlite:t.db", table: t, rows: [ { a: 1, b: "x" }, { a: 2, b: "y" } ] }
+"#;
+
 /// Four calls that never answer.
 const HANGS: &str = r#"
 name: hangs
@@ -131,10 +140,12 @@ fn a_closed_terminal_does_not_end_a_run() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_fault() {
-    let place = Place::with_calls("name: p\nsteps:\n  - { id: one, tool: log.echo, with: { a: 1 } }\n");
+    let place = Place::with_calls(ROWS);
     place.run(&["run", "plan.yaml"]).exits(0);
-    for words in [vec!["show"], vec!["ls", "--json"], vec!["config", "show"], vec!["--help"], vec!["agents"]] {
-        let mut child = place.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let questions: [&[&str]; 7] =
+        [&["rows"], &["rows", "--csv"], &["show"], &["ls", "--json"], &["config", "show"], &["--help"], &["agents"]];
+    for words in questions {
+        let mut child = place.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
