@@ -26,6 +26,9 @@ use crate::report::item::ItemStory;
 use crate::report::line::RunLine;
 use crate::state::StateHandle;
 
+/// How long those who have asked are answered after the end; less than the tree gives the doors.
+const LAST_ANSWERS_LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
+
 type TreeAsker = Arc<dyn Fn() -> BoxFuture<'static, Option<TreeNode>> + Send + Sync>;
 
 /// The socket. Cheap to clone.
@@ -88,13 +91,19 @@ impl Service for ControlSocket {
             let failed = |error: std::io::Error| format!("cannot listen on `{}`: {error}", path.display());
             let listener = tokio::net::UnixListener::bind(&path).map_err(failed)?;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-            let served = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-            let result = tokio::select! {
-                result = served => result.map_err(failed),
-                () = stop.cancelled() => Ok(()),
-            };
-            let _ = std::fs::remove_file(&path);
-            result
+            let closing = CancellationToken::new();
+            let serving = axum::serve(listener, router).with_graceful_shutdown(closing.clone().cancelled_owned());
+            let mut served = std::pin::pin!(serving.into_future());
+            tokio::select! {
+                result = &mut served => result.map_err(failed),
+                () = stop.cancelled() => {
+                    // Whoever comes from now on waits for the lock; who has asked is answered.
+                    let _ = std::fs::remove_file(&path);
+                    closing.cancel();
+                    let answered = tokio::time::timeout(LAST_ANSWERS_LIMIT, served).await;
+                    answered.map_or(Ok(()), |result| result.map_err(failed))
+                }
+            }
         })
     }
 
@@ -158,7 +167,9 @@ async fn runs(State(shared): State<Arc<Shared>>) -> Answered<Vec<RunLine>> {
 
 async fn run(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answered<RunDetail> {
     let live = shared.door.runs().await;
-    let state = one_run(&shared, &id).await?;
+    let named = run_id(&id)?;
+    let found = settled(&shared, move |shared| shared.state.reader().run_to_show(named)).await?;
+    let state = found.ok_or_else(|| not_found(format!("no run {id}")))?;
     Ok(Json(RunDetail::new(&state, live.contains(&state.head.run))))
 }
 

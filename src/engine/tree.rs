@@ -118,7 +118,7 @@ pub const TREE: &[Row] = &[
         parent: "",
         restart: Restart::Permanent,
         restarts_max: 3,
-        shutdown_ms: 1_000,
+        shutdown_ms: 5_000,
         is_built: true,
         purpose: "the control socket",
     },
