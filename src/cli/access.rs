@@ -73,7 +73,11 @@ impl Looking {
     pub(super) fn detail(&self, run: RunId) -> Result<RunDetail, CliError> {
         match &self.access {
             Access::Other(client) => Ok(self.runtime.block_on(client.get(&format!("/v1/runs/{run}")))?),
-            _ => Ok(RunDetail::new(&self.state(run)?, false)),
+            Access::Own(_) | Access::StateOnly(_) => {
+                let found = self.reader().map(|reader| reader.run_to_show(run)).transpose()?.flatten();
+                let state = found.ok_or_else(|| CliError::usage(format!("no run {run}")))?;
+                Ok(RunDetail::new(&state, false))
+            }
         }
     }
 

@@ -26,9 +26,11 @@ impl Jobs {
         Self { blobs, views: HashMap::new(), scopes: HashMap::new(), sources: HashMap::new() }
     }
 
-    /// Opening a step.
-    pub fn opening(&mut self, run: &RunState, step: StepIndex) -> Job {
-        let scope = self.scope(run, step);
+    /// Opening a step. What it reads is not kept: a list of 100,000 entries is needed once, its items come from the
+    /// stored list.
+    pub fn opening(&self, run: &RunState, step: StepIndex) -> Job {
+        let mut opening = Self::new(self.blobs.clone());
+        let scope = opening.scope(run, step);
         job(run, step, 0, scope)
     }
 

@@ -59,7 +59,7 @@ impl Reader {
     /// [`StateError`].
     pub fn asking(&self) -> Result<Vec<RunState>, StateError> {
         let asking = self.heads()?.into_iter().filter(|head| !head.asks.is_empty());
-        asking.filter_map(|head| self.run(head.run).transpose()).collect()
+        asking.filter_map(|head| self.run_to_show(head.run).transpose()).collect()
     }
 
     /// Chain heads of all runs that have not ended.
@@ -108,6 +108,25 @@ impl Reader {
     /// # Errors
     /// [`StateError`].
     pub fn run(&self, run: RunId) -> Result<Option<RunState>, StateError> {
+        self.run_where(run, &|_, _, _| true)
+    }
+
+    /// A run with what is told of it one by one: tasks that are not done, and those of steps without a list. A run of
+    /// a million done items takes little memory so. Counts are those of the whole run; nothing may work on it.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn run_to_show(&self, run: RunId) -> Result<Option<RunState>, StateError> {
+        self.run_where(run, &|plan, id, task| {
+            plan.step(id.step).for_each.is_none() || !matches!(task.phase, TaskPhase::Done { .. })
+        })
+    }
+
+    fn run_where(
+        &self,
+        run: RunId,
+        keep: &dyn Fn(&Plan, TaskId, &Task) -> bool,
+    ) -> Result<Option<RunState>, StateError> {
         let Some(head) = parts::get::<Head>(&self.db, &keys::head(run))? else { return Ok(None) };
         let Some(plan) = self.plan(run)? else {
             return Err(StateError::Damaged {
@@ -125,7 +144,10 @@ impl Reader {
             if let Some(own) = parts::first_part_key(&key)
                 && let Some(task) = keys::task_of(own)
             {
-                tasks.insert(task, parts::decode::<Task>(&self.db, own, &first)?);
+                let record = parts::decode::<Task>(&self.db, own, &first)?;
+                if keep(&plan, task, &record) {
+                    tasks.insert(task, record);
+                }
             }
         }
         Ok(Some(RunState::assemble(head, plan, steps, tasks)))

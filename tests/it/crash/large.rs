@@ -90,7 +90,8 @@ fn a_folder_of_many_files_is_worked_through_in_bounded_memory() {
     println!("the slowest `show` beside it took {slowest:?}");
     assert!(said.out.contains("complete"), "{said:#?}");
     assert!(opened < Duration::from_secs(u64::from(files / 5_000).max(2)), "{opened:?}");
-    assert!(peak < 150 + u64::from(files) * 4 / 1024, "{peak} MiB");
+    // Each item costs about 3 KiB: its record, in the run and in the state store's copy of it.
+    assert!(peak < 150 + u64::from(files) * 5 / 1024, "{peak} MiB");
     let listed = Instant::now();
     let shown = place.run(&["show", "--json"]).exits(0).json();
     println!("`show` afterwards took {:?}", listed.elapsed());
