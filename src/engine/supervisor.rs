@@ -87,6 +87,8 @@ pub enum RunMessage {
     },
     /// The append on its way has returned.
     Appended(Result<(), AppendError>),
+    /// Decide what has come in, and start what is due.
+    Advance,
     /// Look at deadlines and retry times.
     Tick,
     /// An actor has ended; counted as a loss if its outcome has not arrived by now.
@@ -180,6 +182,8 @@ pub struct SupervisorState {
     /// A permit that the run queued for.
     spare: Option<OwnedSemaphorePermit>,
     is_queued: bool,
+    /// `Advance` is on its way.
+    is_gathering: bool,
     book: Book,
     jobs: Jobs,
     spans: HashMap<StepIndex, tracing::Span>,
@@ -241,6 +245,7 @@ impl Actor for RunSupervisor {
             unread_since: Instant::now(),
             spare: None,
             is_queued: false,
+            is_gathering: false,
             book: Book::default(),
             jobs,
             spans: HashMap::new(),
@@ -289,8 +294,17 @@ impl Actor for RunSupervisor {
                 // An asker that has gone away needs no answer.
                 let _ = reply.send(state.node());
             }
+            RunMessage::Advance => {
+                state.is_gathering = false;
+                return state.advance(&myself).await;
+            }
         }
-        state.advance(&myself).await
+        // Behind all that lies in the mailbox by now: what came together is taken together.
+        if !state.is_gathering {
+            state.is_gathering = true;
+            myself.cast(RunMessage::Advance)?;
+        }
+        Ok(())
     }
 
     async fn handle_supervisor_evt(
