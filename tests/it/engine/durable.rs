@@ -65,7 +65,7 @@ steps:
   - { id: b, for_each: "${{ steps.a.items }}", max_parallel: 8, value: "${{ item.output }}" }
 "#,
     );
-    let mut booted = world.boot(Vec::new(), Cut::Never).await;
+    let mut booted = world.boot(Vec::new(), Cut::Slow(Duration::from_millis(15))).await;
     assert_eq!(booted.start(&plan).await.unwrap(), RunExit::Ended(RunEnd::Complete));
     booted.event(|event| matches!(event, Event::RunEnded { .. }).then_some(())).await;
     assert_eq!(booted.shown(), booted.state().head.seq);

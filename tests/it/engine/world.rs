@@ -290,6 +290,8 @@ pub(crate) enum Cut {
     Before(u64),
     /// The nth append is kept, as when the process dies before it heard of it.
     After(u64),
+    /// Nowhere, but every append takes this time.
+    Slow(Duration),
 }
 
 /// The memory twin of the journal, with a place at which the process dies.
@@ -310,11 +312,18 @@ impl Journal for DyingJournal {
     ) -> BoxFuture<'static, Result<Position, AppendError>> {
         let number = self.appends.fetch_add(1, Ordering::SeqCst) + 1;
         let (keeps, answers) = match self.cut {
-            Cut::Never => (true, true),
+            Cut::Never | Cut::Slow(_) => (true, true),
             Cut::Before(nth) => (number < nth, number < nth),
             Cut::After(nth) => (number <= nth, number < nth),
         };
         let append = self.memory.append(run, first_seq, payloads);
+        if let Cut::Slow(wait) = self.cut {
+            return async move {
+                tokio::time::sleep(wait).await;
+                append.await
+            }
+            .boxed();
+        }
         if answers {
             return append;
         }
