@@ -29,6 +29,39 @@ pub enum Payload {
     Blob(BlobRef),
 }
 
+impl Payload {
+    /// The value itself where it is small enough to stand in an event.
+    ///
+    /// # Errors
+    /// The value, when it has to go to a blob.
+    pub fn inline(value: Value) -> Result<Self, Value> {
+        let mut room = Room(INLINE_BYTES_MAX);
+        match serde_json::to_writer(&mut room, &value) {
+            Ok(()) => Ok(Self::Inline(value)),
+            Err(_) => Err(value),
+        }
+    }
+}
+
+/// Takes so many bytes and no more.
+struct Room(usize);
+
+impl std::io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.checked_sub(bytes.len()) {
+            Some(left) => {
+                self.0 = left;
+                Ok(bytes.len())
+            }
+            None => Err(std::io::ErrorKind::FileTooLarge.into()),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The items of an open step, without the items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

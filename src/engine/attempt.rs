@@ -1,12 +1,16 @@
 //! The attempt actor: one role, one rung, one try. It prepares, waits for its intent to be durable, acts, tells how it
-//! went. Its death is an outcome like any other; its supervisor counts it.
+//! went. What only reads changes nothing outside and does not wait. Its death is an outcome like any other; its
+//! supervisor counts it.
+
+use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::Ports;
-use super::supervisor::{RunMessage, WorkKey};
+use super::supervisor::{News, RunMessage, WorkKey};
 use super::work::{self, Job, Prepared, Ready};
 use crate::domain::payload::Payload;
+use crate::domain::plan::RepeatClass;
 
 /// What an attempt actor is told.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ pub struct AttemptArguments {
     /// The work.
     pub job: Job,
     /// The outside.
-    pub ports: Ports,
+    pub ports: Arc<Ports>,
     /// Who is told.
     pub supervisor: ActorRef<RunMessage>,
     /// Around everything that it does.
@@ -78,7 +82,7 @@ impl Actor for Attempt {
 
     async fn handle(
         &self,
-        _myself: ActorRef<Self::Msg>,
+        myself: ActorRef<Self::Msg>,
         message: Self::Msg,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
@@ -86,36 +90,46 @@ impl Actor for Attempt {
         let span = state.arguments.span.clone();
         let AttemptState { arguments, ready } = state;
         let AttemptArguments { key, purpose, job, ports, supervisor, .. } = &*arguments;
-        let key = *key;
-        let message = match (message, purpose) {
+        let actor = myself.get_id();
+        // A supervisor that is gone needs no answer: the journal knows that the attempt was open.
+        let tell = |news| drop(supervisor.cast(RunMessage::News { actor, key: *key, news }));
+        let broken = |reason| drop(supervisor.cast(RunMessage::Broken(reason)));
+        match (message, purpose) {
             (AttemptMessage::Prepare, Purpose::Open) => match work::open_step(ports, job).instrument(span).await {
-                Ok(opened) => RunMessage::Opened { key, opened },
-                Err(reason) => RunMessage::Broken(reason),
+                Ok(opened) => tell(News::Opened(opened)),
+                Err(reason) => broken(reason),
             },
             (AttemptMessage::Prepare, Purpose::Task) => {
-                let mut prepared = work::prepare(ports, job).instrument(span).await;
-                if let Prepared::Attempt(found) = &mut prepared {
-                    *ready = Some(found.clone());
+                match work::prepare(ports, job).instrument(span.clone()).await {
+                    Prepared::Attempt(found) => {
+                        tell(News::Intends(found.intent()));
+                        if found.repeat == RepeatClass::Read {
+                            match work::execute(ports, job, &found).instrument(span).await {
+                                Ok(done) => tell(News::Acted(done)),
+                                Err(reason) => broken(reason),
+                            }
+                        } else {
+                            *ready = Some(found);
+                        }
+                    }
+                    other => tell(News::Prepared(other)),
                 }
-                RunMessage::Prepared { key, prepared }
             }
             (AttemptMessage::Prepare, Purpose::Judge { attempt, output }) => {
                 let verdict = work::judge(ports, job, output).instrument(span).await;
-                RunMessage::Judged { key, attempt: *attempt, verdict }
+                tell(News::Judged { attempt: *attempt, verdict });
             }
             (AttemptMessage::Prepare, Purpose::JudgeStep) => {
-                RunMessage::StepJudged { key, verdict: work::judge_step(ports, job).instrument(span).await }
+                tell(News::StepJudged(work::judge_step(ports, job).instrument(span).await));
             }
             (AttemptMessage::Act, _) => {
                 let ready = ready.as_ref().expect("an attempt acts only after it was prepared");
                 match work::execute(ports, job, ready).instrument(span).await {
-                    Ok(done) => RunMessage::Acted { key, done },
-                    Err(reason) => RunMessage::Broken(reason),
+                    Ok(done) => tell(News::Acted(done)),
+                    Err(reason) => broken(reason),
                 }
             }
-        };
-        // A supervisor that is gone needs no answer: the journal knows that the attempt was open.
-        let _ = supervisor.cast(message);
+        }
         Ok(())
     }
 }

@@ -1,8 +1,10 @@
 //! The run supervisor: owns one run. Everything that happens to the run arrives here as a message and becomes a command.
 //!
-//! It never waits for a tool or a disk inside a handler. While an append is on its way to the disk new commands
-//! collect; nothing outside happens before the append that allows it has returned.
+//! It never waits for a tool or a disk inside a handler. While an append is on its way to the disk the run goes on as far
+//! as nothing outside is touched: steps open, tasks are prepared, what only reads acts. Nothing is changed outside, and
+//! nobody is told anything, before the append that allows it has returned.
 
+mod batch;
 mod book;
 mod outcome;
 mod turn;
@@ -12,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::Ports;
 use super::attempt::{Attempt, AttemptArguments, AttemptMessage, Purpose};
@@ -20,23 +23,25 @@ use super::jobs::Jobs;
 use super::registry::RegistryMessage;
 use super::roles::Role;
 use super::tree::{TreeNode, row};
-use super::work::{Done, Opened, Prepared};
-use crate::domain::command::{AttemptEnd, Command, Refusal};
-use crate::domain::event::{Event, RunEnd, Stamped, encode};
-use crate::domain::failure::Failure;
-use crate::domain::ids::{AskId, RunId, StepIndex, TaskId};
+use super::work::{Done, Intent, Opened, Prepared};
+use crate::domain::command::{Command, Refusal};
+use crate::domain::event::{Event, RunEnd, Stamped};
+use crate::domain::ids::{RunId, StepIndex, TaskId};
 use crate::domain::plan::RepeatClass;
-use crate::domain::run::{Due, RunState, TaskPhase, apply, decide, due, fold};
+use crate::domain::run::{Due, RunState, TaskPhase, apply, consequences, decide, due, fold};
 use crate::domain::verdict::{Judge, Verdict};
 use crate::journal::AppendError;
 use crate::telemetry;
 
+use batch::Batch;
 use book::{Book, Entry, Loss};
 use outcome::lost_with_the_process;
 use turn::Turns;
 
-/// How often deadlines and retry times are looked at.
+/// How often deadlines and retry times are looked at, and the longest time that a beginning waits for company.
 const TICK: Duration = Duration::from_millis(200);
+/// How long durable events may be kept from their readers because later ones are decided already.
+const UNREAD_LIMIT: Duration = Duration::from_millis(100);
 /// Limit of working out arguments and identities, or of opening a step.
 const PREPARE_LIMIT_MS: u64 = 600_000;
 /// What an act may take beyond its own limit before its actor is killed.
@@ -73,45 +78,19 @@ pub enum RunExit {
 pub enum RunMessage {
     /// Start working.
     Begin,
-    /// A step's condition and items are known.
-    Opened {
-        /// The place in the book.
+    /// An actor has something to tell.
+    News {
+        /// The actor.
+        actor: ActorId,
+        /// Its place in the book.
         key: WorkKey,
-        /// What was found.
-        opened: Opened,
-    },
-    /// A task is ready to act.
-    Prepared {
-        /// The place in the book.
-        key: WorkKey,
-        /// What was found.
-        prepared: Prepared,
-    },
-    /// A task has acted.
-    Acted {
-        /// The place in the book.
-        key: WorkKey,
-        /// How it went.
-        done: Done,
-    },
-    /// A stored output was judged.
-    Judged {
-        /// The place in the book.
-        key: WorkKey,
-        /// The attempt that made it.
-        attempt: u32,
-        /// The verdict.
-        verdict: Verdict,
-    },
-    /// A step was judged.
-    StepJudged {
-        /// The place in the book.
-        key: WorkKey,
-        /// The verdict.
-        verdict: Verdict,
+        /// What it tells.
+        news: News,
     },
     /// The append on its way has returned.
     Appended(Result<(), AppendError>),
+    /// Decide what has come in, and start what is due.
+    Advance,
     /// Look at deadlines and retry times.
     Tick,
     /// The line for permits has brought one.
@@ -133,6 +112,28 @@ pub enum RunMessage {
     Stop,
     /// What is going on.
     Status(RpcReplyPort<TreeNode>),
+}
+
+/// What an attempt actor tells.
+#[derive(Debug)]
+pub enum News {
+    /// A step's condition and items are known.
+    Opened(Opened),
+    /// A task is ready to act; if it only reads, it acts already.
+    Intends(Intent),
+    /// A task needs no attempt, or cannot have one.
+    Prepared(Prepared),
+    /// A task has acted.
+    Acted(Done),
+    /// A stored output was judged.
+    Judged {
+        /// The attempt that made it.
+        attempt: u32,
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// A step was judged.
+    StepJudged(Verdict),
 }
 
 /// How a supervisor begins.
@@ -166,19 +167,22 @@ pub struct RunSupervisor;
 /// Its memory.
 #[derive(Debug)]
 pub struct SupervisorState {
-    ports: Ports,
+    ports: Arc<Ports>,
     registry: ActorRef<RegistryMessage>,
     turns: Turns,
     leaves_when_waiting: bool,
+    /// The state with all that is decided, durable or not.
     run: RunState,
     inbox: VecDeque<Input>,
-    /// Events that are decided and not yet durable.
-    batch: Vec<Stamped>,
-    appending: bool,
-    /// Who is answered when the batch is durable.
-    replies: Vec<RpcReplyPort<Result<(), Refusal>>>,
-    /// Attempts whose intent is in the batch.
-    released: Vec<WorkKey>,
+    /// What is decided and not on its way to the disk.
+    batch: Batch,
+    /// What is on its way.
+    flight: Option<Batch>,
+    /// What is durable and was not shown to the readers: they see no state that holds more than is durable.
+    unread: Vec<Stamped>,
+    unread_since: Instant,
+    /// `Advance` is on its way.
+    is_gathering: bool,
     book: Book,
     jobs: Jobs,
     spans: HashMap<StepIndex, tracing::Span>,
@@ -189,17 +193,13 @@ pub struct SupervisorState {
     spawned: u64,
 }
 
-/// What waits to be decided.
+/// What waits to be decided. News are looked at only then: what an attempt may do is known when all before is decided.
 #[derive(Debug)]
 enum Input {
     Command(Command),
     Request(Command, RpcReplyPort<Result<(), Refusal>>),
-    /// A task that could not even be prepared: an attempt that failed at once.
-    Fault {
-        task: TaskId,
-        key: String,
-        failure: Failure,
-    },
+    News(ActorId, WorkKey, News),
+    CheckLost(ActorId, Loss),
 }
 
 impl Actor for RunSupervisor {
@@ -213,7 +213,7 @@ impl Actor for RunSupervisor {
         arguments: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let now_ms = arguments.ports.clock.now_ms();
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         let mut inbox = VecDeque::new();
         let run = match arguments.beginning {
             Beginning::New(first) => {
@@ -232,16 +232,17 @@ impl Actor for RunSupervisor {
         let span = telemetry::run_span(&run.head.run, run.plan.name());
         myself.cast(RunMessage::Begin)?;
         Ok(SupervisorState {
-            ports: arguments.ports,
+            ports: Arc::new(arguments.ports),
             registry: arguments.registry,
             turns: Turns::new(arguments.permits),
             leaves_when_waiting: arguments.leaves_when_waiting,
             run,
             inbox,
             batch,
-            appending: false,
-            replies: Vec::new(),
-            released: Vec::new(),
+            flight: None,
+            unread: Vec::new(),
+            unread_since: Instant::now(),
+            is_gathering: false,
             book: Book::default(),
             jobs,
             spans: HashMap::new(),
@@ -263,26 +264,15 @@ impl Actor for RunSupervisor {
             RunMessage::Begin => {
                 myself.send_after(TICK, || RunMessage::Tick);
             }
-            RunMessage::Opened { key, opened } => state.opened(key, opened),
-            RunMessage::Prepared { key, prepared } => state.prepared(key, prepared),
-            RunMessage::Acted { key, done } => state.acted(key, done),
-            RunMessage::Judged { key, attempt, verdict } => {
-                if let (Some(_), WorkKey::Judge(task)) = (state.book.close(key), key) {
-                    state.inbox.push_back(Input::Command(Command::Judge { task, attempt, verdict }));
-                }
-            }
-            RunMessage::StepJudged { key, verdict } => {
-                if let (Some(_), WorkKey::JudgeStep(step)) = (state.book.close(key), key) {
-                    state.inbox.push_back(Input::Command(Command::JudgeStep { step, verdict }));
-                }
-            }
+            RunMessage::News { actor, key, news } => state.inbox.push_back(Input::News(actor, key, news)),
             RunMessage::Appended(result) => state.appended(result)?,
             RunMessage::Tick => {
                 state.book.kill_overdue(state.ports.clock.now_ms());
+                state.batch.hurry();
                 myself.send_after(TICK, || RunMessage::Tick);
             }
             RunMessage::Turn(permit) => state.turns.bring(permit),
-            RunMessage::CheckLost { actor, loss } => state.lost(actor, loss),
+            RunMessage::CheckLost { actor, loss } => state.inbox.push_back(Input::CheckLost(actor, loss)),
             RunMessage::Broken(reason) => {
                 state.book.kill_all();
                 state.leave(RunExit::Fault(reason))?;
@@ -298,8 +288,17 @@ impl Actor for RunSupervisor {
                 // An asker that has gone away needs no answer.
                 let _ = reply.send(state.node());
             }
+            RunMessage::Advance => {
+                state.is_gathering = false;
+                return state.advance(&myself).await;
+            }
         }
-        state.advance(&myself).await
+        // Behind all that lies in the mailbox by now: what came together is taken together.
+        if !state.is_gathering {
+            state.is_gathering = true;
+            myself.cast(RunMessage::Advance)?;
+        }
+        Ok(())
     }
 
     async fn handle_supervisor_evt(
@@ -323,47 +322,58 @@ impl Actor for RunSupervisor {
 }
 
 impl SupervisorState {
-    /// The only place where a run changes. Commands that wait are taken together, with all that follows from them.
+    /// The only place where a run changes. What waits is taken together, with all that follows from it.
     async fn advance(&mut self, myself: &ActorRef<RunMessage>) -> Result<(), ActorProcessingErr> {
-        if self.appending || self.has_left {
+        if self.has_left {
             return Ok(());
         }
-        while let Some(input) = self.inbox.pop_front() {
+        while self.may_decide()
+            && let Some(input) = self.inbox.pop_front()
+        {
             match input {
                 Input::Command(command) => {
-                    if let Err(refusal) = self.decide(command.clone()) {
-                        self.refused(&command, &refusal);
-                    }
+                    self.command(command);
                 }
                 Input::Request(command, reply) => match self.decide(command) {
-                    Ok(()) => self.replies.push(reply),
+                    Ok(()) => self.batch.replies.push(reply),
                     Err(refusal) => {
                         // An asker that has gone away needs no answer.
                         let _ = reply.send(Err(refusal));
                     }
                 },
-                Input::Fault { task, key, failure } => self.fault(task, key, failure),
+                Input::News(actor, key, news) => self.news(actor, key, news),
+                Input::CheckLost(actor, loss) => self.lost(actor, loss),
             }
         }
         self.consequences()?;
-        if self.batch.is_empty() {
-            self.answer_replies();
-            self.start_due(myself).await?;
+        if self.batch.must_go() || self.is_late() {
+            self.append(myself);
+        }
+        self.start_due(myself).await?;
+        if self.book.is_empty() && self.inbox.is_empty() {
+            // Nobody is there whose news the rest could wait for.
+            self.append(myself);
+        }
+        if self.flight.is_none() && self.batch.is_empty() {
+            self.batch.answer();
             return self.leave_if_done();
         }
-        self.append(myself);
         Ok(())
+    }
+
+    /// Events collect behind the append that is on its way, up to a limit.
+    fn may_decide(&self) -> bool {
+        (self.flight.is_none() || !self.batch.is_full()) && !self.is_late()
+    }
+
+    /// Readers have waited long enough: nothing new is decided until all that is decided is durable.
+    fn is_late(&self) -> bool {
+        !self.unread.is_empty() && self.unread_since.elapsed() > UNREAD_LIMIT
     }
 
     fn consequences(&mut self) -> Result<(), ActorProcessingErr> {
         loop {
-            let follows: Vec<Command> = due(&self.run)
-                .into_iter()
-                .filter_map(|due| match due {
-                    Due::Consequence(command) => Some(command),
-                    _ => None,
-                })
-                .collect();
+            let follows = consequences(&self.run);
             if follows.is_empty() {
                 return Ok(());
             }
@@ -380,10 +390,13 @@ impl SupervisorState {
             let stamped = Stamped::new(now_ms, event);
             apply(&mut self.run, &stamped).expect("every decided event applies: a property test says so");
             match &stamped.event {
-                Event::AttemptStarted { task, attempt, .. } => {
+                Event::AttemptStarted { task, attempt, repeat, .. } => {
                     let key = WorkKey::Task(*task);
                     if self.book.record_attempt(key, *attempt) {
-                        self.released.push(key);
+                        match repeat {
+                            RepeatClass::Read => self.book.reads(key, self.deadline_ms(key, now_ms)),
+                            RepeatClass::Idempotent | RepeatClass::Unsafe => self.batch.released.push(key),
+                        }
                     }
                 }
                 Event::StepEnded { step, .. } => self.forget(*step),
@@ -394,25 +407,16 @@ impl SupervisorState {
         Ok(())
     }
 
-    fn fault(&mut self, task: TaskId, key: String, failure: Failure) {
-        let attempt = self.run.tasks.get(&task).map_or(0, |task| task.attempts) + 1;
-        let start = Command::StartAttempt { task, key, identity: None, repeat: RepeatClass::Read };
-        let ask = AskId(self.ports.ids.uuid());
-        let end = Command::EndAttempt { task, attempt, end: AttemptEnd::Failed(failure), ask };
-        for command in [start, end] {
-            if let Err(refusal) = self.decide(command.clone()) {
-                self.refused(&command, &refusal);
-                return;
-            }
+    /// Decides what nobody waits for. An attempt that may not start is let go; anything else that is refused came too
+    /// late and changes nothing. False when it was refused.
+    fn command(&mut self, command: Command) -> bool {
+        let started = if let Command::StartAttempt { task, .. } = &command { Some(*task) } else { None };
+        let Err(refusal) = self.decide(command) else { return true };
+        tracing::debug!(parent: &self.span, %refusal, ?started, "refused");
+        if let Some(task) = started {
+            self.book.close(WorkKey::Task(task));
         }
-    }
-
-    /// An attempt that may not start is let go; anything else that is refused came too late and changes nothing.
-    fn refused(&mut self, command: &Command, refusal: &Refusal) {
-        tracing::debug!(parent: &self.span, ?command, %refusal, "refused");
-        if let Command::StartAttempt { task, .. } = command {
-            self.book.close(WorkKey::Task(*task));
-        }
+        false
     }
 
     /// What was kept for a step that has ended.
@@ -421,10 +425,15 @@ impl SupervisorState {
         self.spans.remove(&step);
     }
 
+    /// Sends what is decided to the disk, unless something is on its way already.
     fn append(&mut self, myself: &ActorRef<RunMessage>) {
-        self.appending = true;
-        let payloads: Vec<Vec<u8>> = self.batch.iter().map(encode).collect();
+        if self.flight.is_some() || self.batch.is_empty() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let payloads = std::mem::take(&mut batch.payloads);
         let first_seq = self.run.head.seq + 1 - payloads.len() as u64;
+        self.flight = Some(batch);
         let append = self.ports.journal.append(self.run.head.run, first_seq, payloads);
         let supervisor = myself.clone();
         let waits = async move {
@@ -438,31 +447,43 @@ impl SupervisorState {
 
     fn appended(&mut self, result: Result<(), AppendError>) -> Result<(), ActorProcessingErr> {
         result?;
-        self.appending = false;
-        let events = std::mem::take(&mut self.batch);
-        for reader in &self.ports.readers {
-            reader.durable(&self.run, &events);
-        }
-        self.answer_replies();
+        let mut batch = self.flight.take().expect("one append is on its way at a time");
+        let is_cancelled = batch.events.iter().any(|stamped| matches!(stamped.event, Event::CancelAsked { .. }));
+        self.show(std::mem::take(&mut batch.events));
+        batch.answer();
         let now_ms = self.ports.clock.now_ms();
-        for key in std::mem::take(&mut self.released) {
-            let limit_ms = match key {
-                WorkKey::Task(task) => self.run.step(task.step).timeout_ms,
-                _ => PREPARE_LIMIT_MS,
-            };
-            self.book.act(key, now_ms.saturating_add(limit_ms).saturating_add(DEADLINE_GRACE_MS));
+        for key in batch.released {
+            self.book.act(key, self.deadline_ms(key, now_ms));
         }
-        if events.iter().any(|stamped| matches!(stamped.event, Event::CancelAsked { .. })) {
+        if is_cancelled {
             self.book.kill_all();
         }
         Ok(())
     }
 
-    fn answer_replies(&mut self) {
-        for reply in self.replies.drain(..) {
-            // An asker that has gone away needs no answer.
-            let _ = reply.send(Ok(()));
+    /// Shows durable events to the readers, at the latest when nothing more is decided than is durable.
+    fn show(&mut self, events: Vec<Stamped>) {
+        if self.ports.readers.is_empty() {
+            return;
         }
+        if self.unread.is_empty() {
+            self.unread_since = Instant::now();
+        }
+        self.unread.extend(events);
+        if self.batch.is_empty() {
+            for reader in &self.ports.readers {
+                reader.durable(&self.run, &self.unread);
+            }
+            self.unread.clear();
+        }
+    }
+
+    fn deadline_ms(&self, key: WorkKey, now_ms: u64) -> u64 {
+        let limit_ms = match key {
+            WorkKey::Task(task) => self.run.step(task.step).timeout_ms,
+            _ => PREPARE_LIMIT_MS,
+        };
+        now_ms.saturating_add(limit_ms).saturating_add(DEADLINE_GRACE_MS)
     }
 
     /// Starts what became due and is not in flight; later steps first, so that what is begun is finished.
@@ -509,7 +530,7 @@ impl SupervisorState {
         key: WorkKey,
         purpose: Purpose,
         now_ms: u64,
-        permit: tokio::sync::OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Result<(), ActorProcessingErr> {
         let job = match key {
             WorkKey::Open(step) => self.jobs.opening(&self.run, step),

@@ -112,6 +112,25 @@ pub struct Ready {
     scope: Scope,
 }
 
+/// What is recorded before a prepared attempt may act.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// Name of the item.
+    pub key: String,
+    /// Digest of what can change the output.
+    pub identity: Option<Digest>,
+    /// What follows if the outcome stays unknown.
+    pub repeat: RepeatClass,
+}
+
+impl Ready {
+    /// What is recorded of it.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        Intent { key: self.key.clone(), identity: self.identity, repeat: self.repeat }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Evaluate,

@@ -78,16 +78,47 @@ pub fn due(state: &RunState) -> Vec<Due> {
     out
 }
 
+/// The commands that follow from the state alone, as [`due`] has them, without a look at what could start.
+#[must_use]
+pub fn consequences(state: &RunState) -> Vec<Command> {
+    if state.head.end.is_some() {
+        return Vec::new();
+    }
+    if state.unended == 0 {
+        return vec![Command::EndRun];
+    }
+    let of_step = |step: &StepIndex| match &state.steps[*step as usize].phase {
+        StepPhase::Pending => pending_consequence(state, *step),
+        StepPhase::Open { items, .. } => open_consequence(state, *step, items),
+        StepPhase::Ended { .. } => None,
+    };
+    state.active.iter().filter_map(of_step).collect()
+}
+
 fn pending_step(state: &RunState, step: StepIndex, out: &mut Vec<Due>) {
-    if state.head.cancelled_by.is_some() {
-        out.push(Due::Consequence(Command::CloseStep { step }));
-    } else if let Some(need) = state.bad_need(step) {
-        let reason = needs(state, need);
-        let for_failure = !skipped_by_condition(state, need);
-        out.push(Due::Consequence(Command::SkipStep { step, reason, for_failure }));
+    if let Some(command) = pending_consequence(state, step) {
+        out.push(Due::Consequence(command));
     } else if state.live[step as usize].blockers == 0 {
         out.push(Due::Open { step });
     }
+}
+
+fn pending_consequence(state: &RunState, step: StepIndex) -> Option<Command> {
+    if state.head.cancelled_by.is_some() {
+        return Some(Command::CloseStep { step });
+    }
+    let need = state.bad_need(step)?;
+    let for_failure = !skipped_by_condition(state, need);
+    Some(Command::SkipStep { step, reason: needs(state, need), for_failure })
+}
+
+fn open_consequence(state: &RunState, step: StepIndex, items: &Items) -> Option<Command> {
+    (closes(state, step, items) && !awaits_step_verdict(state, step)).then_some(Command::CloseStep { step })
+}
+
+/// `all_done_when` has still to be worked out.
+fn awaits_step_verdict(state: &RunState, step: StepIndex) -> bool {
+    state.steps[step as usize].judged.is_none() && needs_step_verdict(state, step)
 }
 
 /// Why a step cannot run: what it needs did not come about.
@@ -123,8 +154,7 @@ fn open_step(state: &RunState, step: StepIndex, items: &Items, out: &mut Vec<Due
         }
     }
     if closes(state, step, items) {
-        let judged = state.steps[step as usize].judged.is_some();
-        if needs_step_verdict(state, step) && !judged {
+        if awaits_step_verdict(state, step) {
             out.push(Due::JudgeStep { step });
         } else {
             out.push(Due::Consequence(Command::CloseStep { step }));

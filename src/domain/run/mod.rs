@@ -32,7 +32,7 @@ use serde_json::{Map, Value};
 
 pub use apply::{Corrupt, apply, fold};
 pub use decide::{accept, decide};
-pub use due::{Due, due};
+pub use due::{Due, consequences, due};
 
 use super::event::{Origin, RunEnd, StepEnd, TaskEnd, Usage};
 use super::failure::{Failure, FailureKind};

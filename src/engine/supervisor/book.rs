@@ -54,6 +54,11 @@ impl Book {
         self.entries.insert(key, entry);
     }
 
+    /// The actor is still there for what it was made for.
+    pub(super) fn is_of(&self, key: WorkKey, actor: ActorId) -> bool {
+        self.entries.get(&key).is_some_and(|entry| entry.actor.get_id() == actor)
+    }
+
     /// Its outcome is here: the actor may go.
     pub(super) fn close(&mut self, key: WorkKey) -> Option<Entry> {
         let entry = self.entries.remove(&key)?;
@@ -79,11 +84,18 @@ impl Book {
         }
     }
 
-    /// The intent is durable.
-    pub(super) fn act(&mut self, key: WorkKey, deadline_ms: u64) {
+    /// It acts by itself, because it only reads.
+    pub(super) fn reads(&mut self, key: WorkKey, deadline_ms: u64) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.is_acting = true;
             entry.deadline_ms = deadline_ms;
+        }
+    }
+
+    /// The intent is durable.
+    pub(super) fn act(&mut self, key: WorkKey, deadline_ms: u64) {
+        self.reads(key, deadline_ms);
+        if let Some(entry) = self.entries.get(&key) {
             // An actor that is gone already is found by its notice of death.
             let _ = entry.actor.cast(AttemptMessage::Act);
         }

@@ -3,14 +3,15 @@
 use ractor::ActorId;
 
 use super::book::Loss;
-use super::{Input, RunState, SupervisorState, WorkKey};
+use super::{News, RunState, SupervisorState, WorkKey};
 use crate::domain::command::{AttemptEnd, Command};
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::ids::{AskId, TaskId};
+use crate::domain::ids::{AskId, StepIndex, TaskId};
 use crate::domain::ladder::Ladder;
+use crate::domain::plan::RepeatClass;
 use crate::domain::verdict::{Judge, Verdict};
 use crate::engine::Ports;
-use crate::engine::work::{Done, Opened, Prepared};
+use crate::engine::work::{Done, Intent, Opened, Prepared};
 
 /// Attempts that were open when the process before this one ended.
 pub(super) fn lost_with_the_process(run: &RunState, ports: &Ports) -> Vec<Command> {
@@ -39,49 +40,75 @@ pub(super) fn doubt(run: &RunState, task: TaskId, why: &str) -> String {
 }
 
 impl SupervisorState {
-    pub(super) fn opened(&mut self, key: WorkKey, opened: Opened) {
-        let (Some(_), WorkKey::Open(step)) = (self.book.close(key), key) else { return };
-        let command = match opened {
+    /// What an actor tells; from one that is no longer in the book it comes too late.
+    pub(super) fn news(&mut self, actor: ActorId, key: WorkKey, news: News) {
+        if !self.book.is_of(key, actor) {
+            return;
+        }
+        match (news, key) {
+            (News::Opened(opened), WorkKey::Open(step)) => {
+                self.book.close(key);
+                self.opened(step, opened);
+            }
+            (News::Intends(intent), WorkKey::Task(task)) => {
+                let Intent { key, identity, repeat } = intent;
+                self.command(Command::StartAttempt { task, key, identity, repeat });
+            }
+            (News::Prepared(prepared), WorkKey::Task(task)) => {
+                self.book.close(key);
+                self.prepared(task, prepared);
+            }
+            (News::Acted(done), WorkKey::Task(task)) => {
+                let attempt = self.book.close(key).and_then(|entry| entry.attempt);
+                self.acted(task, attempt, done);
+            }
+            (News::Judged { attempt, verdict }, WorkKey::Judge(task)) => {
+                self.book.close(key);
+                self.command(Command::Judge { task, attempt, verdict });
+            }
+            (News::StepJudged(verdict), WorkKey::JudgeStep(step)) => {
+                self.book.close(key);
+                self.command(Command::JudgeStep { step, verdict });
+            }
+            (news, key) => unreachable!("an actor made for {key:?} tells {news:?}"),
+        }
+    }
+
+    fn opened(&mut self, step: StepIndex, opened: Opened) {
+        self.command(match opened {
             // Steps of this version need no model, so their ladder is empty.
             Opened::Items(items) => Command::OpenStep { step, items, ladder: Ladder::default() },
             Opened::Skip(reason) => Command::SkipStep { step, reason, for_failure: false },
             Opened::Fault(failure) => Command::FailStep { step, failure },
-        };
-        self.inbox.push_back(Input::Command(command));
+        });
     }
 
-    pub(super) fn prepared(&mut self, key: WorkKey, prepared: Prepared) {
-        let WorkKey::Task(task) = key else { return };
-        if self.book.get(key).is_none() {
-            return;
+    fn prepared(&mut self, task: TaskId, prepared: Prepared) {
+        match prepared {
+            Prepared::Reuse { key, identity, output, from, verdict } => {
+                self.command(Command::ReuseOutput { task, key, identity, output, from, verdict });
+            }
+            Prepared::Fault { key, failure } => self.fault(task, key, failure),
+            Prepared::Attempt(_) => unreachable!("an attempt tells its intent alone"),
         }
-        let input = match prepared {
-            Prepared::Attempt(ready) => Input::Command(Command::StartAttempt {
-                task,
-                key: ready.key,
-                identity: ready.identity,
-                repeat: ready.repeat,
-            }),
-            Prepared::Reuse { key: name, identity, output, from, verdict } => {
-                self.book.close(key);
-                Input::Command(Command::ReuseOutput { task, key: name, identity, output, from, verdict })
-            }
-            Prepared::Fault { key: name, failure } => {
-                self.book.close(key);
-                Input::Fault { task, key: name, failure }
-            }
-        };
-        self.inbox.push_back(input);
     }
 
-    pub(super) fn acted(&mut self, key: WorkKey, done: Done) {
-        let (Some(entry), WorkKey::Task(task)) = (self.book.close(key), key) else { return };
-        let Some(attempt) = entry.attempt else { return };
+    fn acted(&mut self, task: TaskId, attempt: Option<u32>, done: Done) {
+        let Some(attempt) = attempt else { return };
         let ask = AskId(self.ports.ids.uuid());
         let is_output = matches!(done.end, AttemptEnd::Output(_));
-        self.inbox.push_back(Input::Command(Command::EndAttempt { task, attempt, end: done.end, ask }));
+        self.command(Command::EndAttempt { task, attempt, end: done.end, ask });
         if let (true, Some(verdict)) = (is_output, done.verdict) {
-            self.inbox.push_back(Input::Command(Command::Judge { task, attempt, verdict }));
+            self.command(Command::Judge { task, attempt, verdict });
+        }
+    }
+
+    /// A task that could not even be prepared: an attempt that failed at once.
+    fn fault(&mut self, task: TaskId, key: String, failure: Failure) {
+        let attempt = self.run.tasks.get(&task).map_or(0, |task| task.attempts) + 1;
+        let ask = AskId(self.ports.ids.uuid());
+        if self.command(Command::StartAttempt { task, key, identity: None, repeat: RepeatClass::Read }) {
+            self.command(Command::EndAttempt { task, attempt, end: AttemptEnd::Failed(failure), ask });
         }
     }
 
@@ -106,29 +133,31 @@ impl SupervisorState {
         let rejected =
             |by| Verdict { by, accepted: false, evidence: Vec::new(), complaint: Some(failure.message.clone()) };
         match key {
-            WorkKey::Open(step) => self.inbox.push_back(Input::Command(Command::FailStep { step, failure })),
+            WorkKey::Open(step) => {
+                self.command(Command::FailStep { step, failure });
+            }
             WorkKey::Task(task) => match entry.attempt {
                 Some(attempt) => {
                     let what = doubt(&self.run, task, &failure.message);
                     self.end_unknown(task, attempt, what, Some(failure));
                 }
-                None => self.inbox.push_back(Input::Fault { task, key: format!("item {}", task.item + 1), failure }),
+                None => self.fault(task, format!("item {}", task.item + 1), failure),
             },
             WorkKey::Judge(task) => {
                 let attempt = self.run.tasks.get(&task).map_or(0, |task| task.attempts);
                 let verdict = rejected(Judge::Checks);
-                self.inbox.push_back(Input::Command(Command::Judge { task, attempt, verdict }));
+                self.command(Command::Judge { task, attempt, verdict });
             }
             WorkKey::JudgeStep(step) => {
                 let verdict = rejected(Judge::Checks);
-                self.inbox.push_back(Input::Command(Command::JudgeStep { step, verdict }));
+                self.command(Command::JudgeStep { step, verdict });
             }
         }
     }
 
-    pub(super) fn end_unknown(&mut self, task: TaskId, attempt: u32, what: String, failure: Option<Failure>) {
+    fn end_unknown(&mut self, task: TaskId, attempt: u32, what: String, failure: Option<Failure>) {
         let ask = AskId(self.ports.ids.uuid());
         let end = AttemptEnd::Unknown { what, failure };
-        self.inbox.push_back(Input::Command(Command::EndAttempt { task, attempt, end, ask }));
+        self.command(Command::EndAttempt { task, attempt, end, ask });
     }
 }

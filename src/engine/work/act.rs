@@ -7,6 +7,7 @@ use super::rows::write;
 use super::{Act, Done, Job, Ready, blocking, expression_failure, not_stored, shown};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::payload::Payload;
 use crate::domain::plan::StepKind;
 use crate::engine::Ports;
 use crate::evidence;
@@ -54,9 +55,14 @@ async fn accept_output(ports: &Ports, job: &Job, ready: &Ready, output: Value) -
         return Ok(Done { end: AttemptEnd::Failed(Failure::new(FailureKind::Schema, message)), verdict: None });
     }
     let verdict = check_output(ports, job, ready, &output, false).await;
-    let blobs = ports.blobs.clone();
-    let stored = blocking(move || blobs.put_value(&output)).await;
-    let payload = stored.map_err(|error| not_stored("the output", &error))?;
+    let payload = match Payload::inline(output) {
+        Ok(payload) => payload,
+        Err(output) => {
+            let blobs = ports.blobs.clone();
+            let stored = blocking(move || blobs.put_value(&output)).await;
+            stored.map_err(|error| not_stored("the output", &error))?
+        }
+    };
     Ok(Done { end: AttemptEnd::Output(payload), verdict: Some(verdict) })
 }
 

@@ -290,6 +290,8 @@ pub(crate) enum Cut {
     Before(u64),
     /// The nth append is kept, as when the process dies before it heard of it.
     After(u64),
+    /// Nowhere, but every append takes this time.
+    Slow(Duration),
 }
 
 /// The memory twin of the journal, with a place at which the process dies.
@@ -310,11 +312,18 @@ impl Journal for DyingJournal {
     ) -> BoxFuture<'static, Result<Position, AppendError>> {
         let number = self.appends.fetch_add(1, Ordering::SeqCst) + 1;
         let (keeps, answers) = match self.cut {
-            Cut::Never => (true, true),
+            Cut::Never | Cut::Slow(_) => (true, true),
             Cut::Before(nth) => (number < nth, number < nth),
             Cut::After(nth) => (number <= nth, number < nth),
         };
         let append = self.memory.append(run, first_seq, payloads);
+        if let Cut::Slow(wait) = self.cut {
+            return async move {
+                tokio::time::sleep(wait).await;
+                append.await
+            }
+            .boxed();
+        }
         if answers {
             return append;
         }
@@ -351,10 +360,25 @@ pub(crate) fn folded(journal: &Memory, run: RunId) -> Option<RunState> {
 
 /// Tells the test of durable events.
 #[derive(Debug)]
-struct Told(mpsc::UnboundedSender<Stamped>);
+struct Told(mpsc::UnboundedSender<Stamped>, Arc<Mutex<Shown>>);
+
+/// How many events of each run were shown, and where a state held other ones.
+#[derive(Debug, Default)]
+struct Shown {
+    runs: BTreeMap<RunId, u64>,
+    ahead: Vec<String>,
+}
 
 impl EventReader for Told {
-    fn durable(&self, _state: &RunState, events: &[Stamped]) {
+    fn durable(&self, state: &RunState, events: &[Stamped]) {
+        let mut shown = self.1.lock().unwrap();
+        let count = events.len() as u64;
+        let (run, seq) = (state.head.run, state.head.seq);
+        let before = shown.runs.get(&run).copied().unwrap_or(seq - count);
+        if before + count != seq {
+            shown.ahead.push(format!("{before} and {count} events, but the state holds {seq}"));
+        }
+        shown.runs.insert(run, seq);
         for event in events {
             let _ = self.0.send(event.clone());
         }
@@ -426,6 +450,7 @@ impl World {
         let journal =
             Arc::new(DyingJournal { memory, cut, appends: AtomicU64::new(0), reached: tokio::sync::Semaphore::new(0) });
         let (tell, events) = mpsc::unbounded_channel();
+        let shown = Arc::new(Mutex::new(Shown::default()));
         let card = AgentCard { text: "writes rows".to_owned(), output_version: "1".to_owned() };
         let ports = Ports {
             journal: journal.clone(),
@@ -437,14 +462,14 @@ impl World {
             agents: Arc::new(BTreeMap::from([("DATABASE_WRITER".to_owned(), card)])),
             clock: self.clock.clone(),
             ids: Arc::new(Counting::default()),
-            readers: vec![Arc::new(Told(tell))],
+            readers: vec![Arc::new(Told(tell, shown.clone()))],
             workspace: self.folder.path().to_owned(),
             project: "p".to_owned(),
             granted_paths: Vec::new(),
             attempts_max: self.attempts_max,
         };
         let engine = Engine::start(ports, BTreeMap::new(), RegistryDoor::default()).await.unwrap();
-        Booted { engine, journal, events, seen: Vec::new() }
+        Booted { engine, journal, events, shown }
     }
 
     /// Runs a plan to its end and gives the state.
@@ -464,7 +489,7 @@ pub(crate) struct Booted {
     pub(crate) engine: Engine,
     pub(crate) journal: Arc<DyingJournal>,
     events: mpsc::UnboundedReceiver<Stamped>,
-    seen: Vec<Event>,
+    shown: Arc<Mutex<Shown>>,
 }
 
 /// Runs are told apart by number. Names of actors count for the whole process: each test has runs of its own.
@@ -520,11 +545,17 @@ impl Booted {
         self.engine.door().request(run, command).await.expect("the run is here")
     }
 
+    /// How many events the readers saw of all runs, each state with exactly those.
+    pub(crate) fn shown(&self) -> u64 {
+        let shown = self.shown.lock().unwrap();
+        assert_eq!(shown.ahead, Vec::<String>::new());
+        shown.runs.values().sum()
+    }
+
     /// Waits for a durable event that fits.
     pub(crate) async fn event<T>(&mut self, mut fits: impl FnMut(&Event) -> Option<T>) -> T {
         loop {
             let stamped = self.events.recv().await.expect("the engine is alive");
-            self.seen.push(stamped.event.clone());
             if let Some(found) = fits(&stamped.event) {
                 return found;
             }
