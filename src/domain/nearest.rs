@@ -3,17 +3,21 @@
 /// Longest word that is compared; longer ones are no slips of the finger and would cost quadratic time.
 const WORD_CHARS_MAX: usize = 64;
 
+/// Most edits between a slip and its word, however long the word is.
+const EDITS_MAX: usize = 3;
+
 /// The known word nearest to `word`: equal but for case, `_` and `-` first, else the fewest edits, at most a third
-/// of the word's length (at least one). Ties go to the word that comes first.
+/// of the word's length, at least one and at most [`EDITS_MAX`]. Ties go to the word that comes first; `word` itself is
+/// no answer.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = folded(word);
-    if wanted.len() > WORD_CHARS_MAX {
+    if word.is_empty() || wanted.len() > WORD_CHARS_MAX {
         return None;
     }
-    let edits_max = (wanted.len() / 3).max(1);
+    let edits_max = (word.chars().count() / 3).clamp(1, EDITS_MAX);
     let mut best: Option<(usize, &str)> = None;
-    for candidate in known {
+    for candidate in known.into_iter().filter(|candidate| *candidate != word) {
         let letters = folded(candidate);
         if letters.len() > WORD_CHARS_MAX || letters.len().abs_diff(wanted.len()) > edits_max {
             continue;
@@ -62,6 +66,10 @@ mod tests {
             ("mcp_servers", Some("mcpServers")),
             ("MCPSERVERS", Some("mcpServers")),
             ("nme", Some("name")),
+            ("max-parallel", Some("max_parallel")),
+            ("maxparallel", Some("max_parallel")),
+            ("nmae", Some("name")),
+            ("name", None),
             ("xyz", None),
             ("", None),
         ] {

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::plan::{Input, InputKind, RawPlan};
 
-use super::nearest::nearest;
 use super::walk::{fits, input};
+use crate::domain::nearest::nearest;
 
 /// One thing that is wrong with the values given for a plan's inputs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -129,7 +129,7 @@ impl RunDetail {
             line: RunLine::new(&state.head, &state.steps, is_live),
             plan_source: state.head.origin.plan_source.clone(),
             inputs: state.head.inputs.clone(),
-            steps: (0..state.steps.len()).map(|step| step_line(state, step as StepIndex)).collect(),
+            steps: (0..state.steps.len()).map(|step| step_line(state, step as StepIndex, is_live)).collect(),
             not_done: all.into_iter().take(LISTED_MAX).collect(),
             not_done_untold: untold,
             asks: ask_lines(state),
@@ -175,7 +175,7 @@ pub fn ask_lines(state: &RunState) -> Vec<AskLine> {
     .collect()
 }
 
-fn step_line(state: &RunState, step: StepIndex) -> StepLine {
+fn step_line(state: &RunState, step: StepIndex, is_live: bool) -> StepLine {
     let definition = state.step(step);
     let found = &state.steps[step as usize];
     let counts = found.counts;
@@ -193,7 +193,14 @@ fn step_line(state: &RunState, step: StepIndex) -> StepLine {
     StepLine {
         step: definition.id.to_string(),
         kind: kind_text(&definition.kind),
-        state: found.phase.word().to_owned(),
+        state: match &found.phase {
+            // Nothing runs where no process is at work.
+            StepPhase::Open { .. } if !is_live && counts.running > 0 => "interrupted",
+            StepPhase::Open { .. } if !is_live && counts.waiting > 0 => "waiting",
+            StepPhase::Open { .. } if !is_live => "interrupted",
+            phase => phase.word(),
+        }
+        .to_owned(),
         items: definition.for_each.as_ref().and_then(|_| state.list_len(step)),
         done: counts.done,
         reused: counts.reused,

@@ -35,6 +35,8 @@ struct Inner {
 #[derive(Debug)]
 struct Seen {
     bar: Option<ProgressBar>,
+    /// Tasks that had ended already when the step came into sight.
+    ended_before: u32,
     opened: Instant,
     printed: Instant,
 }
@@ -52,7 +54,8 @@ impl Progress {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for stamped in events {
             match &stamped.event {
-                Event::StepOpened { step, .. } => inner.opened(state, *step),
+                Event::StepOpened { step, .. } => inner.opened(state, *step, 0),
+                Event::RunResumed { .. } => inner.resumed(state),
                 Event::StepEnded { step, .. } => inner.ended(state, *step),
                 Event::CallInDoubt { what, ask, .. } => {
                     inner.line(&format!("waits for you: {} (ollmcp answer {ask} …)", clean(what)))
@@ -96,7 +99,16 @@ impl Inner {
         }
     }
 
-    fn opened(&mut self, state: &RunState, step: StepIndex) {
+    /// Steps that an earlier process opened go on before everyone's eyes.
+    fn resumed(&mut self, state: &RunState) {
+        for (step, found) in state.steps.iter().enumerate() {
+            if found.phase.word() == "running" {
+                self.opened(state, step as StepIndex, found.counts.ended());
+            }
+        }
+    }
+
+    fn opened(&mut self, state: &RunState, step: StepIndex, ended_before: u32) {
         let definition = state.step(step);
         let now = Instant::now();
         let bar = self.bars.as_ref().map(|bars| {
@@ -108,9 +120,13 @@ impl Inner {
         if bar.is_none() && definition.for_each.is_some() {
             let items =
                 state.list_len(step).map_or_else(String::new, |len| format!(", {}", plural(len.into(), "item")));
-            self.line(&format!("{}: {}{items}", definition.id, clean(&kind_text(&definition.kind))));
+            let before = match ended_before {
+                0 => String::new(),
+                count => format!(", {} ended before", thousands(count.into())),
+            };
+            self.line(&format!("{}: {}{items}{before}", definition.id, clean(&kind_text(&definition.kind))));
         }
-        self.steps.insert(step, Seen { bar, opened: now, printed: now });
+        self.steps.insert(step, Seen { bar, ended_before, opened: now, printed: now });
         self.moved(state, step);
     }
 
@@ -121,7 +137,7 @@ impl Inner {
             return;
         }
         seen.printed = Instant::now();
-        let text = step_text(state, step, seen.opened.elapsed());
+        let text = step_text(state, step, seen.opened.elapsed(), seen.ended_before);
         match &seen.bar {
             Some(bar) => bar.set_message(text),
             None => self.line(&text),
@@ -131,10 +147,11 @@ impl Inner {
     fn ended(&mut self, state: &RunState, step: StepIndex) {
         let opened = self.steps.remove(&step);
         let elapsed = opened.as_ref().map_or(Duration::ZERO, |seen| seen.opened.elapsed());
+        let ended_before = opened.as_ref().map_or(0, |seen| seen.ended_before);
         if let Some(bar) = opened.and_then(|seen| seen.bar) {
             bar.finish_and_clear();
         }
-        self.line(&step_text(state, step, elapsed));
+        self.line(&step_text(state, step, elapsed, ended_before));
     }
 
     fn finish(&mut self) {
@@ -146,9 +163,10 @@ impl Inner {
     }
 }
 
-/// `extract 41/120 done · 1 set aside · 12.3/s · 6 s left`.
+/// `extract 41/120 done · 1 set aside · 12.3/s · 6 s left`; the rate is that of the `elapsed` time, in which
+/// `ended_before` tasks had ended already.
 #[must_use]
-pub fn step_text(state: &RunState, step: StepIndex, elapsed: Duration) -> String {
+pub fn step_text(state: &RunState, step: StepIndex, elapsed: Duration, ended_before: u32) -> String {
     let definition = state.step(step);
     let found = &state.steps[step as usize];
     let counts = found.counts;
@@ -171,7 +189,7 @@ pub fn step_text(state: &RunState, step: StepIndex, elapsed: Duration) -> String
     for (count, word) in words.iter().filter(|(count, word)| *count > 0 && (is_list || *word == "waiting for you")) {
         text.push_str(&format!(" · {count} {word}"));
     }
-    let worked = counts.ended().saturating_sub(counts.reused);
+    let worked = counts.ended().saturating_sub(counts.reused).saturating_sub(ended_before);
     let rate = f64::from(worked) / elapsed.as_secs_f64().max(0.001);
     match found.phase.word() {
         "running" => {

@@ -109,7 +109,7 @@ fn step_counts(step: &StepLine) -> String {
     let mut parts = vec![format!("{} of {} done", thousands(step.done.into()), thousands(items.into()))];
     let more = [
         (step.reused, "reused"),
-        (step.running, "running"),
+        (step.running, if step.state == "interrupted" { "cut off" } else { "running" }),
         (step.waiting, "waiting"),
         (step.failed, "failed"),
         (step.quarantined, "set aside"),

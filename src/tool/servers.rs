@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::masking::is_secret_name;
 use super::spec::{ServerSpec, ToolOverride};
+use crate::domain::nearest::nearest;
 use crate::domain::plan::RepeatClass;
 
 /// Names of the built-in servers; no other server may have one of them.
@@ -236,7 +237,7 @@ impl Reader<'_> {
             if is_comment || USED.contains(&key.as_str()) || IGNORED.contains(&key.as_str()) {
                 continue;
             }
-            let hint = nearest(key, &USED).map(|near| format!("did you mean `{near}`?"));
+            let hint = nearest(key, USED).map(|near| format!("did you mean `{near}`?"));
             self.warn(&format!("{path}.{key}"), "is not a known key and is ignored", hint.as_deref());
         }
     }
@@ -289,7 +290,7 @@ impl Reader<'_> {
                 Some("start a bridge that speaks stdio as its `command`"),
             ),
             other => {
-                let hint = nearest(other, &["stdio", "http", "streamable_http", "sse", "ws"])
+                let hint = nearest(other, ["stdio", "http", "streamable_http", "sse", "ws"])
                     .map(|near| format!("did you mean `{near}`?"));
                 let message = format!("has the unknown transport `{other}`");
                 self.fault(path, &message, hint.as_deref());
@@ -456,7 +457,7 @@ impl Reader<'_> {
             for key in said.as_object().into_iter().flat_map(Map::keys) {
                 if !["repeat", "grants", "files"].contains(&key.as_str()) && !key.starts_with("comment") {
                     let hint =
-                        nearest(key, &["repeat", "grants", "files"]).map(|near| format!("did you mean `{near}`?"));
+                        nearest(key, ["repeat", "grants", "files"]).map(|near| format!("did you mean `{near}`?"));
                     self.warn(&format!("{at}.{key}"), "is not a known key and is ignored", hint.as_deref());
                 }
             }
@@ -478,29 +479,6 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Bool(said) => Some(said.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-/// The known word that a person probably meant.
-fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    let folded: String = word.to_lowercase().replace('-', "_");
-    let scored = known.iter().map(|&one| (distance(&folded, one), one));
-    scored.min().filter(|&(score, one)| score <= one.len().div_ceil(3)).map(|(_, one)| one)
-}
-
-/// Edits between two short texts.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (at, letter) in left.chars().take(100).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, &other) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::ExprError;
 use super::scan::{Key, Reference};
-use crate::plan_file::nearest::nearest;
+use crate::domain::nearest::nearest;
 
 /// Keys of an object that a message lists.
 const LISTED_KEYS_MAX: usize = 8;

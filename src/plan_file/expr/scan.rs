@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::error::ExprError;
-use crate::plan_file::nearest::nearest;
+use crate::domain::nearest::nearest;
 
 /// Longest expression.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::super::expr::{has_expression, sole_expression};
 use super::super::fault::Fault;
-use super::super::nearest::nearest;
 use super::super::node::{Data, Name, Node};
 use super::Walker;
 use super::place::At;
+use crate::domain::nearest::nearest;
 
 impl Walker<'_> {
     pub(super) fn arguments(

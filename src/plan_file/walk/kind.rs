@@ -6,12 +6,12 @@ use crate::domain::plan::StepKind;
 
 use super::super::catalog::{KnownAgent, ServerTools};
 use super::super::keys::KINDS;
-use super::super::nearest::nearest;
 use super::super::node::{Data, Name, Node};
 use super::place::At;
 use super::refer::{Scope, Stand};
 use super::step::no_kind;
 use super::{Fields, Walker};
+use crate::domain::nearest::nearest;
 
 impl<'a> Walker<'a> {
     pub(super) fn kind(&mut self, fields: &Fields<'a>, scope: &mut Scope<'_>, at: &At<'_>) -> StepKind {

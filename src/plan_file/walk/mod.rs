@@ -23,8 +23,8 @@ use crate::domain::plan::{Input, Plan, PlanFault, RawPlan, Step};
 use super::catalog::Catalog;
 use super::fault::Fault;
 use super::keys::{Place, find, keys_of};
-use super::nearest::nearest;
 use super::node::{Data, Name, Node};
+use crate::domain::nearest::nearest;
 use place::At;
 use refer::StepFacts;
 

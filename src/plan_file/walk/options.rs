@@ -3,10 +3,10 @@
 use crate::domain::plan::{OnError, Retry, Tolerate};
 
 use super::super::keys::{BACKOFF_MAX_MS, ON_ERROR, PARALLEL_MAX, Place, TIMEOUT_MAX_MS, TRANSIENT_MAX};
-use super::super::nearest::nearest;
 use super::super::node::{Data, Node};
 use super::place::At;
 use super::{Fields, Walker};
+use crate::domain::nearest::nearest;
 
 /// What was written; `None` is left to the defaults.
 #[derive(Clone, Debug, Default)]

@@ -8,10 +8,10 @@ use crate::domain::plan::{Part, Reference};
 
 use super::super::expr::{self, ExprError, Key, Piece, has_expression, parse, split};
 use super::super::fault::Fault;
-use super::super::nearest::nearest;
 use super::super::node::{Data, Node};
 use super::Walker;
 use super::place::At;
+use crate::domain::nearest::nearest;
 
 /// What others may know of a step before it is read.
 #[derive(Clone, Copy, Debug)]

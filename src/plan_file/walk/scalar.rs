@@ -1,9 +1,9 @@
 //! Text, numbers, words and durations.
 
-use super::super::nearest::nearest;
 use super::super::node::{Data, Node};
 use super::place::At;
 use super::{Fields, Walker};
+use crate::domain::nearest::nearest;
 
 impl<'a> Walker<'a> {
     pub(super) fn text(&mut self, node: &'a Node, at: &At<'_>) -> Option<&'a str> {

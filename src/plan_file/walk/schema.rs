@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::super::fault::Fault;
-use super::super::nearest::nearest;
 use super::super::node::{Data, Node};
 use super::Walker;
 use super::place::At;
+use crate::domain::nearest::nearest;
 
 /// Keywords that hold one schema.
 const ONE: &[&str] = &[

@@ -10,12 +10,12 @@ use crate::domain::plan::{ForEach, OnError, Part, RepeatClass, Step, StepKind};
 
 use super::super::expr::{self, is_name, parse, sole_expression};
 use super::super::keys::{PARALLEL_DEFAULT, Place, RANGE_MAX, REPEAT, TIMEOUT_DEFAULT_MS};
-use super::super::nearest::nearest;
 use super::super::node::{Data, Node};
 use super::options::Options;
 use super::place::At;
 use super::refer::{Scope, Stand, StepFacts};
 use super::{Fields, NAME_CHARS_MAX, Walker};
+use crate::domain::nearest::nearest;
 
 /// What other steps may know of a step before it is read.
 pub(super) fn facts(node: &Node) -> Option<(&str, StepFacts)> {

@@ -108,6 +108,23 @@ fn a_stale_socket_of_a_killed_owner_does_no_harm() {
 }
 
 #[test]
+fn nothing_is_called_running_where_no_process_is_at_work_and_a_resumed_run_shows_its_progress() {
+    let place = Place::with_calls(&SLOW.replace("2000", "40"));
+    let running = place.start(&["run", "plan.yaml"]);
+    place.until_calls(24);
+    running.kill();
+    let shown = quickly(&place, &["show"]).exits(0).out;
+    assert!(!shown.contains("running"), "{shown}");
+    assert!(shown.contains("interrupted") && shown.contains("cut off"), "{shown}");
+    let steps = quickly(&place, &["show", "--json"]).exits(0).json()["steps"].clone();
+    assert_eq!(steps[0]["state"], "interrupted", "{steps}");
+    let said = place.run(&["resume"]).exits(0);
+    let before = format!("work: tool log.slow, 40 items, {} ended before", steps[0]["done"]);
+    assert!(said.err.contains(&before), "no {before:?} in:\n{}", said.err);
+    assert!(!said.err.contains("work 40/40 done · done after 0.0 s"), "{}", said.err);
+}
+
+#[test]
 fn a_run_of_a_killed_process_can_be_cancelled() {
     let place = Place::with_calls(SLOW);
     let running = place.start(&["run", "plan.yaml"]);
