@@ -7,8 +7,7 @@ const WORD_CHARS_MAX: usize = 64;
 const EDITS_MAX: usize = 3;
 
 /// The known word nearest to `word`: equal but for case, `_` and `-` first, else the fewest edits, at most a third
-/// of the word's length, at least one and at most [`EDITS_MAX`]. Ties go to the word that comes first; `word` itself is
-/// no answer.
+/// of the word's length, at least one and at most three. Ties go to the word that comes first; `word` itself is no answer.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = folded(word);
