@@ -25,6 +25,7 @@ use crate::domain::ids::{Digest, RunId};
 use crate::domain::run::RunState;
 use crate::journal::Journal;
 use crate::journal::blobs::Blobs;
+use crate::model::{ModelError, ModelInfo, Reply, Request};
 use crate::state::{Place, Reusable, Seen};
 use crate::tool::ToolBox;
 
@@ -56,6 +57,24 @@ pub trait ServerControl: Send + Sync + Debug + 'static {
     fn nodes(&self) -> Vec<tree::TreeNode>;
     /// Closes all, to the last grandchild.
     fn close_all(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Shares out model servers.
+pub trait Models: Send + Sync + Debug + 'static {
+    /// Waits for a slot of the rung's server and asks; `request.model` is the model part of `rung` (`SERVER:MODEL`).
+    ///
+    /// # Errors
+    /// Every variant of [`ModelError`]; a server behind an open breaker is unreachable at once.
+    fn ask<'a>(&'a self, rung: &'a str, request: Request) -> BoxFuture<'a, Result<Reply, ModelError>>;
+    /// What the server knows of a rung's model; kept for a while.
+    ///
+    /// # Errors
+    /// As [`ModelServer::model`](crate::model::ModelServer::model).
+    fn info<'a>(&'a self, rung: &'a str) -> BoxFuture<'a, Result<ModelInfo, ModelError>>;
+    /// Names of the servers that do not answer now.
+    fn away(&self) -> Vec<String>;
+    /// One node for each server that was asked.
+    fn nodes(&self) -> Vec<tree::TreeNode>;
 }
 
 /// A reader of durable events: screens, logs, counters. It must not block and cannot fail a run.
