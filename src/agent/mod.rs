@@ -1,8 +1,10 @@
-//! Roles, and one attempt from inside. In this version: agent files ([`spec`]) and the table that ties kinds of tasks,
-//! roles and grants ([`roles`]). Asking models comes with the next.
+//! Roles, and one attempt from inside: agent files ([`spec`]), the table that ties kinds of tasks, roles and grants
+//! ([`roles`]), the messages of a first request ([`prompt`]) and the budget of every request ([`budget`]).
 
+pub mod budget;
 mod head;
 pub mod loader;
+pub mod prompt;
 pub mod roles;
 pub mod spec;
 
