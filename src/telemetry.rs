@@ -51,6 +51,28 @@ pub fn attempt_span(step: &tracing::Span, role: &str, item: u32) -> tracing::Spa
     )
 }
 
+/// Span of a request to a model.
+pub const CHAT: &str = "chat";
+
+/// The span of a request to a model, inside the attempt that makes it.
+#[must_use]
+pub fn chat_span(rung: &str, model: &str) -> tracing::Span {
+    tracing::info_span!(
+        CHAT,
+        "gen_ai.operation.name" = "chat",
+        "gen_ai.request.model" = model,
+        "ollmcp.rung" = rung,
+        "gen_ai.usage.input_tokens" = tracing::field::Empty,
+        "gen_ai.usage.output_tokens" = tracing::field::Empty
+    )
+}
+
+/// Notes what a request took.
+pub fn chat_usage(span: &tracing::Span, input_tokens: u64, output_tokens: u64) {
+    span.record("gen_ai.usage.input_tokens", input_tokens);
+    span.record("gen_ai.usage.output_tokens", output_tokens);
+}
+
 /// The span of a tool call, inside the attempt that makes it.
 #[must_use]
 pub fn tool_span(server: &str, tool: &str, call_key: &str) -> tracing::Span {

@@ -200,16 +200,16 @@ async fn answer(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(
     let run = state.ok_or_else(|| not_found(format!("no open question {id}")))?.head.run;
     let blobs = shared.blobs.clone();
     let by = answer.by.clone();
-    let parsed = tokio::task::spawn_blocking(move || parse_answer(&blobs, &answer)).await.map_err(internal)?;
-    let answer = parsed.map_err(|why| Failed(StatusCode::BAD_REQUEST, why))?;
-    request(&shared, run, Command::Answer { ask, answer, by }).await
+    let parsed =
+        tokio::task::spawn_blocking(move || answer_command(&blobs, ask, &answer, by)).await.map_err(internal)?;
+    request(&shared, run, parsed.map_err(|why| Failed(StatusCode::BAD_REQUEST, why))?).await
 }
 
 /// A person's words as the core takes them.
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn parse_answer(blobs: &Blobs, answer: &Answer) -> Result<DoubtAnswer, String> {
+pub fn answer_command(blobs: &Blobs, ask: AskId, answer: &Answer, by: String) -> Result<Command, String> {
     if answer.output.is_some() && answer.answer != "happened" {
         return Err("an output belongs to `happened` alone".to_owned());
     }
@@ -217,12 +217,16 @@ pub fn parse_answer(blobs: &Blobs, answer: &Answer) -> Result<DoubtAnswer, Strin
         "happened" => {
             let output = answer.output.clone().unwrap_or_default();
             let output = blobs.put_value(&output).map_err(|error| error.to_string())?;
-            Ok(DoubtAnswer::Happened { output })
+            Ok(Command::Answer { ask, answer: DoubtAnswer::Happened { output }, by })
         }
-        "again" => Ok(DoubtAnswer::Again),
-        "skip" => Ok(DoubtAnswer::Skip),
-        "fail" => Ok(DoubtAnswer::Fail),
-        other => Err(format!("`{other}` is no answer: happened, again, skip or fail")),
+        "again" => Ok(Command::Answer { ask, answer: DoubtAnswer::Again, by }),
+        "skip" => Ok(Command::Answer { ask, answer: DoubtAnswer::Skip, by }),
+        "fail" => Ok(Command::Answer { ask, answer: DoubtAnswer::Fail, by }),
+        "go" => Ok(Command::AnswerHold { ask, go: true, by }),
+        "stop" => Ok(Command::AnswerHold { ask, go: false, by }),
+        other => Err(format!(
+            "`{other}` is no answer: happened, again, skip or fail to a call in doubt, go or stop to a step that is held"
+        )),
     }
 }
 

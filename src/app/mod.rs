@@ -1,6 +1,7 @@
 //! Wiring: the only room that names concrete adapters together.
 
 pub mod databases;
+pub mod models;
 pub mod place;
 pub mod running;
 pub mod servers;

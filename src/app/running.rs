@@ -14,7 +14,7 @@ use super::store::{Store, StoreMemory};
 use super::{SystemClock, SystemIds};
 use crate::engine::root::{Engine, EngineError, RegistryDoor, Service};
 use crate::engine::tree::TreeNode;
-use crate::engine::{AgentCard, EventReader, Ports, ServerControl};
+use crate::engine::{AgentCard, EventReader, Ladders, Ports, ServerControl};
 use crate::journal::segments::Segments;
 
 /// Folder of large results on their way from our own servers.
@@ -40,6 +40,8 @@ pub fn ports(
         journal: store.journal.clone(),
         blobs: store.blobs.clone(),
         memory: Arc::new(StoreMemory(store.state.clone())),
+        models: Arc::new(super::models::NoModels),
+        ladders: Arc::new(Ladders::default()),
         tools: tools.servers.clone(),
         servers: Arc::new(Pool(tools.servers)),
         databases: Arc::new(OpenDatabases::new(project.folder.clone(), granted.to_vec())),
@@ -48,6 +50,7 @@ pub fn ports(
         ids: Arc::new(SystemIds),
         readers,
         workspace: project.folder.clone(),
+        staging: project.state.join("staging"),
         project: project.id.to_string(),
         granted_paths: granted.to_vec(),
         attempts_max: standing.settings.limits.attempts_max as usize,
@@ -57,7 +60,11 @@ pub fn ports(
 
 fn cards(standing: &Standing) -> BTreeMap<String, AgentCard> {
     let card = |agent: &crate::agent::AgentSpec| {
-        let card = AgentCard { text: agent.digest.to_string(), output_version: agent.output_version.clone() };
+        let card = AgentCard {
+            text: agent.digest.to_string(),
+            output_version: agent.output_version.clone(),
+            spec: Arc::new(agent.clone()),
+        };
         (agent.name.clone(), card)
     };
     standing.agents.iter().map(card).collect()

@@ -8,8 +8,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::{offline, output};
 use crate::api::Answer;
-use crate::api::server::parse_answer;
-use crate::domain::command::Command;
+use crate::api::server::answer_command;
 use crate::domain::ids::{AskId, RunId};
 
 pub(super) fn answer(context: &Context, args: &AnswerArgs) -> Result<Exit, CliError> {
@@ -30,9 +29,9 @@ pub(super) fn answer(context: &Context, args: &AnswerArgs) -> Result<Exit, CliEr
     match &looking.access {
         Access::Other(client) => looking.runtime().block_on(client.post(&format!("/v1/asks/{}", ask.id), &answer))?,
         Access::Own(own) => {
-            let parsed = parse_answer(&own.store.blobs, &answer).map_err(CliError::usage)?;
             let id = AskId(ask.id.parse().map_err(|_| CliError::failed("the question has no id"))?);
-            let command = Command::Answer { ask: id, answer: parsed, by: TERMINAL.to_owned() };
+            let by = TERMINAL.to_owned();
+            let command = answer_command(&own.store.blobs, id, &answer, by).map_err(CliError::usage)?;
             offline::command(own, looking.runtime(), run, command)?;
             let heads = own.store.state.reader().heads()?;
             let next = if heads.iter().any(|head| head.run == run && head.end.is_some()) {

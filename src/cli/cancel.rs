@@ -28,7 +28,7 @@ pub(super) fn cancel(context: &Context, args: &RunName) -> Result<Exit, CliError
                 let what = "the process ended during it".to_owned();
                 let end = AttemptEnd::Unknown { what, failure: None };
                 let ask = AskId(crate::app::new_uuid());
-                let settle = Command::EndAttempt { task, attempt: record.attempts, end, ask };
+                let settle = Command::EndAttempt { task, attempt: record.attempts, end, ask, away: Vec::new() };
                 offline::command(own, looking.runtime(), run, settle)?;
             }
             offline::command(own, looking.runtime(), run, Command::Cancel { by: TERMINAL.to_owned() })?;

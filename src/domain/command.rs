@@ -89,6 +89,47 @@ pub enum Command {
         end: AttemptEnd,
         /// Id for the question, should one follow.
         ask: AskId,
+        /// Local rungs that do not answer now.
+        away: Vec<String>,
+    },
+    /// A model has replied.
+    TakeTurn {
+        /// The task.
+        task: TaskId,
+        /// The attempt that asked, or whose output a second model was asked about.
+        attempt: u32,
+        /// Digest of the whole request.
+        request: Digest,
+        /// The reply.
+        reply: Payload,
+        /// Tokens.
+        usage: Usage,
+    },
+    /// An attempt is about to make a call that changes something outside.
+    StartCall {
+        /// The task.
+        task: TaskId,
+        /// Its attempt.
+        attempt: u32,
+        /// Key of the call.
+        call: String,
+        /// `server.tool`.
+        tool: String,
+        /// What follows if its outcome stays unknown.
+        repeat: RepeatClass,
+    },
+    /// The call has answered.
+    EndCall {
+        /// The task.
+        task: TaskId,
+        /// Its attempt.
+        attempt: u32,
+        /// Key of the call.
+        call: String,
+        /// Whether it succeeded.
+        succeeded: bool,
+        /// Its result.
+        result: Payload,
     },
     /// A judge has looked at an output.
     Judge {
@@ -98,6 +139,36 @@ pub enum Command {
         attempt: u32,
         /// The verdict.
         verdict: Verdict,
+        /// Local rungs that do not answer now.
+        away: Vec<String>,
+    },
+    /// The files of an accepted task are in place.
+    EndPlacing {
+        /// The task.
+        task: TaskId,
+        /// What stood in the way; `None`: nothing.
+        failure: Option<Failure>,
+    },
+    /// The items of a step fail alike.
+    HoldStep {
+        /// The step.
+        step: StepIndex,
+        /// Id for the question.
+        ask: AskId,
+    },
+    /// It can no longer come about that a step is held: what waits for that goes on.
+    ReleaseHeld {
+        /// The step.
+        step: StepIndex,
+    },
+    /// A person says whether a held step goes on.
+    AnswerHold {
+        /// The question.
+        ask: AskId,
+        /// Go on.
+        go: bool,
+        /// Who.
+        by: String,
     },
     /// A person settles a call in doubt.
     Answer {
@@ -149,6 +220,15 @@ pub enum Command {
 pub enum AttemptEnd {
     /// With an output, still to be judged.
     Output(Payload),
+    /// The same by a model, with what it says that it did and the files that wait for acceptance.
+    Made {
+        /// The output.
+        output: Payload,
+        /// What the model says that it did; bounded.
+        claimed: Option<String>,
+        /// What it wrote, by reference.
+        staged: Option<Payload>,
+    },
     /// Without one.
     Failed(Failure),
     /// Nobody knows: it was cut off, or its server died. The repeat class decides what follows.

@@ -207,6 +207,46 @@ pub enum Event {
         /// Digest of what can change the output; `None` where it could not be worked out.
         identity: Option<Digest>,
     },
+    /// Task: running or judging → the same. A model's reply; durable before anything in it is used, so that it is never
+    /// asked for again.
+    TurnTaken {
+        /// The task.
+        task: TaskId,
+        /// The attempt that asked, or whose output a second model was asked about.
+        attempt: u32,
+        /// Digest of the whole request, the model's name included.
+        request: Digest,
+        /// The reply.
+        reply: Payload,
+        /// Tokens.
+        usage: Usage,
+    },
+    /// Task: running → running. A call that changes something outside is about to be made.
+    CallStarted {
+        /// The task.
+        task: TaskId,
+        /// Its attempt.
+        attempt: u32,
+        /// Key of the call: the same for each repetition.
+        call: String,
+        /// `server.tool`.
+        tool: String,
+        /// What follows if its outcome stays unknown.
+        repeat: RepeatClass,
+    },
+    /// Task: running → running. The call has answered.
+    CallEnded {
+        /// The task.
+        task: TaskId,
+        /// Its attempt.
+        attempt: u32,
+        /// Key of the call.
+        call: String,
+        /// Whether it succeeded; one that failed may be made again.
+        succeeded: bool,
+        /// Its result.
+        result: Payload,
+    },
     /// Task: running → judging.
     AttemptSucceeded {
         /// The task.
@@ -215,6 +255,12 @@ pub enum Event {
         attempt: u32,
         /// What it made.
         output: Payload,
+        /// What the model says that it did; never evidence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claimed: Option<String>,
+        /// Files that it wrote and that wait for acceptance.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        staged: Option<Payload>,
     },
     /// Task: running → pending, and what follows is in the next event.
     AttemptFailed {
@@ -271,6 +317,38 @@ pub enum Event {
         from: Rung,
         /// Rung of the next attempt.
         to: Rung,
+        /// Because the rung before does not answer or cannot do the task, not because an attempt was wrong.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        for_server: bool,
+    },
+    /// Task: pending → held: it used up its local attempts, and whether its step is wrong is not decided.
+    TaskHeld {
+        /// The task.
+        task: TaskId,
+        /// The paid rung that it would climb to.
+        to: Rung,
+        /// Its last failure.
+        failure: Failure,
+    },
+    /// Step: open → held: its items fail alike, so a person is asked before more is done.
+    StepHeld {
+        /// The step.
+        step: StepIndex,
+        /// Id of the question.
+        ask: AskId,
+        /// What the items have in common, for people.
+        what: String,
+    },
+    /// Step: held → open (`go`; a `stop` is followed by the end of what is held and of the step).
+    HoldAnswered {
+        /// The step.
+        step: StepIndex,
+        /// The question.
+        ask: AskId,
+        /// Go on.
+        go: bool,
+        /// Who.
+        by: String,
     },
     /// Task: pending → waiting for a time.
     TaskRetryAt {
@@ -278,8 +356,16 @@ pub enum Event {
         task: TaskId,
         /// Not before this time. No event has a field `at_ms` or `v`: they are [`Stamped`]'s, on the same level.
         retry_at_ms: u64,
+        /// Because no model server answers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        for_server: bool,
     },
-    /// Task: judging → done.
+    /// Task: judging → placing: accepted, and the files that it wrote are moved into place until that is done.
+    TaskAccepted {
+        /// The task.
+        task: TaskId,
+    },
+    /// Task: judging or placing → done.
     TaskDone {
         /// The task.
         task: TaskId,
@@ -353,6 +439,11 @@ impl Event {
     pub const fn task(&self) -> Option<TaskId> {
         match self {
             Self::AttemptStarted { task, .. }
+            | Self::TurnTaken { task, .. }
+            | Self::CallStarted { task, .. }
+            | Self::CallEnded { task, .. }
+            | Self::TaskHeld { task, .. }
+            | Self::TaskAccepted { task }
             | Self::AttemptSucceeded { task, .. }
             | Self::AttemptFailed { task, .. }
             | Self::AttemptInterrupted { task, .. }
@@ -372,6 +463,8 @@ impl Event {
             | Self::StepOpened { .. }
             | Self::StepStopped { .. }
             | Self::StepJudged { .. }
+            | Self::StepHeld { .. }
+            | Self::HoldAnswered { .. }
             | Self::StepEnded { .. }
             | Self::CancelAsked { .. }
             | Self::RunEnded { .. } => None,
@@ -385,6 +478,8 @@ impl Event {
             Self::StepOpened { step, .. }
             | Self::StepStopped { step, .. }
             | Self::StepJudged { step, .. }
+            | Self::StepHeld { step, .. }
+            | Self::HoldAnswered { step, .. }
             | Self::StepEnded { step, .. } => Some(*step),
             other => other.task().map(|task| task.step),
         }
@@ -438,7 +533,7 @@ mod tests {
 
     #[test]
     fn a_retry_survives_the_journal() {
-        let event = Event::TaskRetryAt { task: TaskId::new(1, 2), retry_at_ms: 99 };
+        let event = Event::TaskRetryAt { task: TaskId::new(1, 2), retry_at_ms: 99, for_server: false };
         let stamped = Stamped::new(7, event);
         assert_eq!(decode(&encode(&stamped)).expect("what was encoded is an event"), stamped);
     }

@@ -40,12 +40,38 @@ pub enum FailureKind {
     Rejected,
     /// The attempt panicked.
     Panic,
-    /// A reply without text and call, or with reasoning only.
+    /// A model's server is out of memory, or the model's runner died.
+    OutOfMemory,
+    /// A model gave no first or no next part of its answer in time, or its answer broke off.
+    Silent,
+    /// The server has no such model, or the model cannot do what the step needs: another rung may.
+    ModelMissing,
+    /// The task does not fit into the model's window: another rung may have a larger one.
+    ContextTooSmall,
+    /// A reply without text and call.
     EmptyReply,
-    /// A call that could not be read or named no offered tool.
+    /// A reply with reasoning and nothing else.
+    ReasoningOnly,
+    /// A reply that was cut off at the limit of its length.
+    CutReply,
+    /// A reply that was still being written at the limit of its time.
+    SlowReply,
+    /// A call that could not be read.
     MalformedCall,
-    /// The turn, loop or length limit of an attempt.
+    /// A reply that describes a call or its work instead of doing it.
+    Described,
+    /// A call of a tool that is not offered.
+    NotOffered,
+    /// A path, name or identifier in a call that occurs in nothing the task was given.
+    Ungrounded,
+    /// The same call again and again.
+    Loop,
+    /// The limit of turns, calls or tokens of an attempt.
     Limit,
+    /// Two models that were asked the same gave different answers.
+    Disagreement,
+    /// A file that the attempt would change was changed by somebody else since it was read.
+    Conflict,
     /// The item cannot be worked on by its nature (a scan without text, an encrypted file): not counted by `tolerate`.
     Unworkable,
     /// A file or folder that is not there or may not be read.
@@ -65,7 +91,13 @@ impl FailureKind {
     #[must_use]
     pub const fn class(self) -> FailureClass {
         match self {
-            Self::Unreachable | Self::ServerDied | Self::Busy => FailureClass::Transient,
+            Self::Unreachable
+            | Self::ServerDied
+            | Self::Busy
+            | Self::OutOfMemory
+            | Self::Silent
+            | Self::ModelMissing
+            | Self::ContextTooSmall => FailureClass::Transient,
             Self::Timeout
             | Self::ToolError
             | Self::TooLarge
@@ -74,12 +106,66 @@ impl FailureKind {
             | Self::Rejected
             | Self::Panic
             | Self::EmptyReply
+            | Self::ReasoningOnly
+            | Self::CutReply
+            | Self::SlowReply
             | Self::MalformedCall
-            | Self::Limit => FailureClass::Wrong,
+            | Self::Described
+            | Self::NotOffered
+            | Self::Ungrounded
+            | Self::Loop
+            | Self::Limit
+            | Self::Disagreement
+            | Self::Conflict => FailureClass::Wrong,
             Self::Unworkable | Self::Missing | Self::BadInput | Self::UnknownTool | Self::Denied => {
                 FailureClass::Permanent
             }
             Self::Refused => FailureClass::Refused,
+        }
+    }
+
+    /// The rung itself cannot do the task: asking it again changes nothing, another one may.
+    #[must_use]
+    pub const fn is_of_the_rung(self) -> bool {
+        matches!(self, Self::ModelMissing | Self::ContextTooSmall)
+    }
+
+    /// What people read for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::ServerDied => "server died",
+            Self::Busy => "busy",
+            Self::Timeout => "out of time",
+            Self::ToolError => "tool error",
+            Self::TooLarge => "too large",
+            Self::Schema => "schema",
+            Self::Check => "check",
+            Self::Rejected => "rejected",
+            Self::Panic => "panic",
+            Self::OutOfMemory => "out of memory",
+            Self::Silent => "silent",
+            Self::ModelMissing => "model missing",
+            Self::ContextTooSmall => "window too small",
+            Self::EmptyReply => "empty reply",
+            Self::ReasoningOnly => "reasoning only",
+            Self::CutReply => "cut reply",
+            Self::SlowReply => "slow reply",
+            Self::MalformedCall => "malformed call",
+            Self::Described => "described, not called",
+            Self::NotOffered => "tool not offered",
+            Self::Ungrounded => "ungrounded",
+            Self::Loop => "loop",
+            Self::Limit => "limit",
+            Self::Disagreement => "disagreement",
+            Self::Conflict => "conflict",
+            Self::Unworkable => "unworkable",
+            Self::Missing => "missing",
+            Self::BadInput => "bad input",
+            Self::UnknownTool => "unknown tool",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
         }
     }
 }
@@ -94,6 +180,9 @@ pub struct Failure {
     /// What to try, when there is something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Which check it was, in the words of the plan: failures with the same kind and check are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
 }
 
 /// Longest message kept in an event.
@@ -103,7 +192,7 @@ impl Failure {
     /// A failure with a bounded message.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: bounded(message.into()), hint: None }
+        Self { kind, message: bounded(message.into()), hint: None, check: None }
     }
 
     /// What somebody told, with the hint that stands behind `; hint: ` or on a line of its own.
@@ -120,6 +209,19 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(bounded(hint.into()));
         self
+    }
+
+    /// The same with the check that it failed.
+    #[must_use]
+    pub fn of_check(mut self, check: Option<String>) -> Self {
+        self.check = check.map(bounded);
+        self
+    }
+
+    /// Whether two failures have the same cause as far as one can tell: the same kind and the same check.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.check == other.check
     }
 
     /// The class of its kind.

@@ -2,13 +2,17 @@
 //!
 //! | after | with | next |
 //! | --- | --- | --- |
-//! | transient | tries left | the same rung again after a back-off, uncounted |
-//! | transient | tries used up | another local rung, uncounted; without one the task fails as transient |
+//! | transient | tries left, and the rung can do the task | the same rung again after a back-off, uncounted |
+//! | transient | tries used up | another local rung whose server answers, uncounted |
+//! | transient | no such rung | wait for a model server, then the task fails as transient |
+//! | transient, of the rung (no such model, window too small) | a rung behind | that one, uncounted; without one the task fails |
 //! | wrong | count below the threshold | one local rung on; the last local rung repeats |
 //! | wrong | count at the threshold, a paid rung left | the next paid rung |
 //! | wrong | no paid rung, count at the larger of threshold and local rungs | the task fails |
 //! | wrong | no rung at all (the task needs no model) | the task fails |
 //! | permanent, refused | | the task fails |
+//!
+//! So by default **two failures go to a paid rung, one failure of a critical task does**.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +41,12 @@ pub struct Ladder {
     pub paid: Vec<String>,
     /// Counted failures, over all rungs, at which the task escalates. At least 1.
     pub threshold: u32,
+    /// Who is asked for a second answer, best first; empty: nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seconds: Vec<String>,
+    /// How long a task waits for a model server that is away, before it fails as transient; 0: not at all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub server_wait_ms: u64,
 }
 
 /// Where a task stands on its ladder.
@@ -50,6 +60,25 @@ pub struct Standing {
     pub local: u32,
     /// Paid rungs used so far.
     pub paid: u32,
+    /// Since when model servers have not answered, retries used up; 0: they do.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub away_since_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What the rule knows beside the ladder and the task.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside<'a> {
+    /// How the step retries transient failures.
+    pub retry: &'a Retry,
+    /// Local rungs that do not answer now.
+    pub away: &'a [String],
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: u64,
 }
 
 /// What follows a failed attempt.
@@ -62,6 +91,11 @@ pub enum Next {
     },
     /// An attempt on this rung; it may be the same one.
     Try(Rung),
+    /// No rung's server answers: the same rung again after this wait.
+    AwaitServer {
+        /// Wait in milliseconds, without jitter.
+        wait_ms: u64,
+    },
     /// No rung is left.
     Fail,
 }
@@ -77,19 +111,58 @@ impl Ladder {
         }
     }
 
+    /// The ladder has a rung, so a model is asked.
+    #[must_use]
+    pub const fn asks_models(&self) -> bool {
+        !self.local.is_empty() || !self.paid.is_empty()
+    }
+
+    /// Where a climb to `to` leads from position `at` of the local rungs: the next one of that name, else the first.
+    #[must_use]
+    pub fn position(&self, at: u32, to: &str) -> u32 {
+        let is_it = |(_, rung): &(usize, &String)| rung.as_str() == to;
+        let behind = self.local.iter().enumerate().skip(at as usize + 1).find(is_it);
+        let found = behind.or_else(|| self.local.iter().enumerate().find(is_it));
+        found.map_or(at, |(position, _)| u32::try_from(position).unwrap_or(u32::MAX))
+    }
+
     /// What follows `failure` of an attempt on `rung`. `standing` already counts this failure.
     #[must_use]
-    pub fn next(&self, rung: &Rung, standing: Standing, failure: &Failure, retry: &Retry) -> Next {
+    pub fn next(&self, rung: &Rung, standing: Standing, failure: &Failure, outside: &Outside<'_>) -> Next {
+        let retry = outside.retry;
         match failure.class() {
             FailureClass::Permanent | FailureClass::Refused => Next::Fail,
-            FailureClass::Transient if standing.transient_in_row <= retry.transient_max => {
+            FailureClass::Transient
+                if !failure.kind.is_of_the_rung() && standing.transient_in_row <= retry.transient_max =>
+            {
                 Next::RetryAfter { wait_ms: backoff_ms(retry, standing.transient_in_row) }
             }
-            FailureClass::Transient => match self.local.get(standing.local as usize + 1) {
-                Some(model) if matches!(rung, Rung::Local(_)) => Next::Try(Rung::Local(model.clone())),
-                _ => Next::Fail,
-            },
+            FailureClass::Transient => self.after_transient(rung, standing, failure, outside),
             FailureClass::Wrong => self.after_counted(standing),
+        }
+    }
+
+    fn after_transient(&self, rung: &Rung, standing: Standing, failure: &Failure, outside: &Outside<'_>) -> Next {
+        let Rung::Local(now) = rung else { return Next::Fail };
+        let (before, behind) = self.local.split_at((standing.local as usize + 1).min(self.local.len()));
+        if failure.kind.is_of_the_rung() {
+            // It would be so again on every rung that was tried: only those behind are worth one.
+            return match behind.iter().find(|name| *name != now) {
+                Some(name) => Next::Try(Rung::Local(name.clone())),
+                None => Next::Fail,
+            };
+        }
+        let waits = self.server_wait_ms > 0;
+        let waited_ms = outside.now_ms.saturating_sub(standing.away_since_ms);
+        if waits && standing.away_since_ms > 0 && waited_ms >= self.server_wait_ms {
+            return Next::Fail;
+        }
+        // Without a wait nothing would bound going round, so only what stands behind is tried.
+        let others = behind.iter().chain(before.iter().filter(|_| waits));
+        match others.into_iter().find(|name| *name != now && !outside.away.contains(name)) {
+            Some(name) => Next::Try(Rung::Local(name.clone())),
+            None if !waits => Next::Fail,
+            None => Next::AwaitServer { wait_ms: outside.retry.backoff_max_ms },
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ids::{StepId, StepIndex};
+use super::kinds::Grant;
 
 /// What a person wrote, read into types but not yet checked as a graph. Serialised into the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct RawPlan {
     /// Named ladders, cheapest rung first. Steps that need no model ignore them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ladders: BTreeMap<String, Vec<String>>,
+    /// Model servers of this plan, by name; they go over configured ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub model_servers: BTreeMap<String, ModelServerSpec>,
     /// SHA-256 of the text that the plan was read from, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source_digest: String,
@@ -112,6 +116,18 @@ pub struct Step {
     /// Name of a ladder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder: Option<String>,
+    /// A second model must give the same answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<Agree>,
+    /// Tools that the agent is offered, as `server.tool` or `server.*`; `None`: those of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+    /// What the step may do at most; `None`: what its agent may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<Grant>>,
+    /// Limit of silence in one attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
     /// Checks on each task's output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub done_when: Vec<Check>,
@@ -133,6 +149,39 @@ pub struct Step {
     /// A judge beside the checks whose verdict the task needs (the slot of the later VALIDATOR).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<String>,
+}
+
+/// Who gives the second answer of a step with `agree`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agree {
+    /// `SERVER:MODEL`; `None`: a local rung of another family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+}
+
+/// A model server that a plan brings along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelServerSpec {
+    /// The protocol that it speaks.
+    pub kind: ModelServerKind,
+    /// Its address.
+    pub url: String,
+    /// Name of the environment variable that holds its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_env: Option<String>,
+    /// Requests that it takes at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+}
+
+/// Protocols of model servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelServerKind {
+    /// Ollama's own.
+    Ollama,
+    /// OpenAI's, as llama.cpp, vLLM and LM Studio speak it.
+    Openai,
 }
 
 /// The kinds of steps that this version runs.
@@ -273,6 +322,9 @@ pub enum Check {
         exists: Option<bool>,
         /// It must parse as this: `json`, `yaml`, `csv`, `pdf`.
         parses: Option<String>,
+        /// The attempt must (or must not) have changed it.
+        #[serde(default)]
+        changed: Option<bool>,
     },
     /// One query on a database, inside the writing transaction where the task writes that database.
     Sql {
@@ -288,6 +340,17 @@ pub enum Check {
         /// `server.tool`.
         tool: String,
     },
+}
+
+impl std::fmt::Display for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Expression(text) => f.write_str(text),
+            Self::File { path, .. } => write!(f, "file {path}"),
+            Self::Sql { query, .. } => write!(f, "sql {query}"),
+            Self::Called { tool } => write!(f, "called {tool}"),
+        }
+    }
 }
 
 /// Whether a call may be made again when nobody knows if it happened.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::FailureKind;
+
 /// Who judges an output.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,7 +27,28 @@ pub struct Verdict {
     /// What each check saw, one line each. Empty: nothing was checked (shown as *unchecked*).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
+    /// Which check rejected, in the words of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+    /// What the rejection is, where it is not what this judge's rejections are by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FailureKind>,
     /// What the next attempt is told; present when rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complaint: Option<String>,
+}
+
+impl Verdict {
+    /// Accepted, with what was seen.
+    #[must_use]
+    pub const fn accepting(by: Judge, evidence: Vec<String>) -> Self {
+        Self { by, accepted: true, evidence, check: None, kind: None, complaint: None }
+    }
+
+    /// Rejected, with what the next attempt is told.
+    #[must_use]
+    pub fn rejecting(by: Judge, complaint: impl Into<String>) -> Self {
+        let complaint = Some(complaint.into());
+        Self { by, accepted: false, evidence: Vec::new(), check: None, kind: None, complaint }
+    }
 }

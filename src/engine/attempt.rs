@@ -8,7 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::Ports;
 use super::supervisor::{News, RunMessage, WorkKey};
-use super::work::{self, Job, Prepared, Ready};
+use super::work::{self, Job, Prepared, Ready, Recorder};
 use crate::domain::payload::Payload;
 use crate::domain::plan::RepeatClass;
 
@@ -34,6 +34,18 @@ pub enum Purpose {
         attempt: u32,
         /// The output.
         output: Payload,
+    },
+    /// Ask a second model for the output of a task.
+    Second {
+        /// The attempt that made the first.
+        attempt: u32,
+        /// The first.
+        output: Payload,
+    },
+    /// Move the files of an accepted task into place.
+    Place {
+        /// The files.
+        staged: Payload,
     },
     /// Evaluate `all_done_when`.
     JudgeStep,
@@ -94,6 +106,7 @@ impl Actor for Attempt {
         // A supervisor that is gone needs no answer: the journal knows that the attempt was open.
         let tell = |news| drop(supervisor.cast(RunMessage::News { actor, key: *key, news }));
         let broken = |reason| drop(supervisor.cast(RunMessage::Broken(reason)));
+        let recorder = Recorder::new(supervisor.clone(), job);
         match (message, purpose) {
             (AttemptMessage::Prepare, Purpose::Open) => match work::open_step(ports, job).instrument(span).await {
                 Ok(opened) => tell(News::Opened(opened)),
@@ -104,7 +117,7 @@ impl Actor for Attempt {
                     Prepared::Attempt(found) => {
                         tell(News::Intends(found.intent()));
                         if found.repeat == RepeatClass::Read {
-                            match work::execute(ports, job, &found).instrument(span).await {
+                            match work::execute(ports, job, &found, &recorder).instrument(span).await {
                                 Ok(done) => tell(News::Acted(done)),
                                 Err(reason) => broken(reason),
                             }
@@ -119,12 +132,21 @@ impl Actor for Attempt {
                 let verdict = work::judge(ports, job, output).instrument(span).await;
                 tell(News::Judged { attempt: *attempt, verdict });
             }
+            (AttemptMessage::Prepare, Purpose::Second { attempt, output }) => {
+                match work::second(ports, job, output, &recorder).instrument(span).await {
+                    Ok(verdict) => tell(News::Judged { attempt: *attempt, verdict }),
+                    Err(reason) => broken(reason),
+                }
+            }
+            (AttemptMessage::Prepare, Purpose::Place { staged }) => {
+                tell(News::Placed(work::place(ports, job, staged).instrument(span).await));
+            }
             (AttemptMessage::Prepare, Purpose::JudgeStep) => {
                 tell(News::StepJudged(work::judge_step(ports, job).instrument(span).await));
             }
             (AttemptMessage::Act, _) => {
                 let ready = ready.as_ref().expect("an attempt acts only after it was prepared");
-                match work::execute(ports, job, ready).instrument(span).await {
+                match work::execute(ports, job, ready, &recorder).instrument(span).await {
                     Ok(done) => tell(News::Acted(done)),
                     Err(reason) => broken(reason),
                 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::values::{ItemSource, Scope, StepView};
-use super::work::Job;
+use super::work::{Job, Trial};
 use crate::domain::ids::{ItemIndex, StepIndex, TaskId};
 use crate::domain::payload::Items;
 use crate::domain::run::{RunState, StepPhase, TaskPhase};
@@ -47,7 +47,7 @@ impl Jobs {
             }
             _ => None,
         };
-        Job { source, upstream, ..job(run, task.step, task.item, scope) }
+        Job { source, upstream, trial: trial(run, task).map(Box::new), ..job(run, task.step, task.item, scope) }
     }
 
     /// Judging a whole step: its own results are among the names.
@@ -100,5 +100,25 @@ fn job(run: &RunState, step: StepIndex, item: ItemIndex, scope: Scope) -> Job {
         source: None,
         upstream: None,
         fresh: run.head.origin.fresh,
+        trial: None,
     }
+}
+
+/// The attempt that a task begins next, or has open or judged.
+fn trial(run: &RunState, id: TaskId) -> Option<Trial> {
+    let ladder = run.ladder(id.step)?.clone();
+    let Some(task) = run.tasks.get(&id) else {
+        let rung = ladder.first();
+        return Some(Trial { attempt: 1, rung, ladder, complaints: Vec::new(), turns: Vec::new(), calls: Vec::new() });
+    };
+    let is_begun =
+        matches!(task.phase, TaskPhase::Running { .. } | TaskPhase::Judging { .. } | TaskPhase::Placing { .. });
+    Some(Trial {
+        attempt: if is_begun { task.attempts } else { task.attempts + 1 },
+        rung: task.rung.clone(),
+        ladder,
+        complaints: task.complaints.clone(),
+        turns: task.turns.clone(),
+        calls: task.calls.clone(),
+    })
 }

@@ -4,6 +4,7 @@
 
 pub mod attempt;
 pub mod jobs;
+pub mod ladders;
 pub mod registry;
 pub mod roles;
 pub mod root;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
+use crate::agent::AgentSpec;
 use crate::database::Databases;
 use crate::domain::event::Stamped;
 use crate::domain::ids::{Digest, RunId};
@@ -28,6 +30,8 @@ use crate::journal::blobs::Blobs;
 use crate::model::{ModelError, ModelInfo, Reply, Request};
 use crate::state::{Place, Reusable, Seen};
 use crate::tool::ToolBox;
+
+pub use ladders::Ladders;
 
 /// Tells the time. The only way for the engine to know it.
 pub trait Clock: Send + Sync + Debug + 'static {
@@ -90,6 +94,8 @@ pub struct AgentCard {
     pub text: String,
     /// Its output version, for the identity.
     pub output_version: String,
+    /// The agent itself, for attempts that ask models.
+    pub spec: Arc<AgentSpec>,
 }
 
 /// Everything that the engine needs from outside.
@@ -101,6 +107,10 @@ pub struct Ports {
     pub blobs: Arc<Blobs>,
     /// What earlier runs have done.
     pub memory: Arc<dyn Memory>,
+    /// Models.
+    pub models: Arc<dyn Models>,
+    /// Which models a step's tasks climb.
+    pub ladders: Arc<Ladders>,
     /// Tools.
     pub tools: Arc<dyn ToolBox>,
     /// The servers behind them.
@@ -117,6 +127,8 @@ pub struct Ports {
     pub readers: Vec<Arc<dyn EventReader>>,
     /// The project folder: paths inside it count relative to it.
     pub workspace: PathBuf,
+    /// Where files wait for acceptance.
+    pub staging: PathBuf,
     /// Id of the project.
     pub project: String,
     /// Paths outside the workspace that the person named for this process.

@@ -26,7 +26,8 @@ use super::tree::{TreeNode, row};
 use super::work::{Done, Intent, Opened, Prepared};
 use crate::domain::command::{Command, Refusal};
 use crate::domain::event::{Event, RunEnd, Stamped};
-use crate::domain::ids::{RunId, StepIndex, TaskId};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{AskId, RunId, StepIndex, TaskId};
 use crate::domain::plan::RepeatClass;
 use crate::domain::run::{Due, RunState, TaskPhase, apply, consequences, decide, due, fold};
 use crate::domain::verdict::{Judge, Verdict};
@@ -54,8 +55,10 @@ pub enum WorkKey {
     Open(StepIndex),
     /// A task.
     Task(TaskId),
-    /// Judging a stored output.
+    /// Judging a stored output, by checks or by a second model.
     Judge(TaskId),
+    /// Moving the files of an accepted task into place.
+    Place(TaskId),
     /// Judging a step.
     JudgeStep(StepIndex),
 }
@@ -132,6 +135,8 @@ pub enum News {
         /// The verdict.
         verdict: Verdict,
     },
+    /// The files of a task are in place, or something stands in the way.
+    Placed(Option<Failure>),
     /// A step was judged.
     StepJudged(Verdict),
 }
@@ -480,7 +485,7 @@ impl SupervisorState {
 
     fn deadline_ms(&self, key: WorkKey, now_ms: u64) -> u64 {
         let limit_ms = match key {
-            WorkKey::Task(task) => self.run.step(task.step).timeout_ms,
+            WorkKey::Task(task) | WorkKey::Judge(task) => self.run.step(task.step).timeout_ms,
             _ => PREPARE_LIMIT_MS,
         };
         now_ms.saturating_add(limit_ms).saturating_add(DEADLINE_GRACE_MS)
@@ -505,14 +510,26 @@ impl SupervisorState {
                 Due::Open { step } => (WorkKey::Open(step), Purpose::Open),
                 Due::Start { task } => (WorkKey::Task(task), Purpose::Task),
                 Due::StartAt { task, at_ms } if at_ms <= now_ms => (WorkKey::Task(task), Purpose::Task),
-                Due::Judge { task, attempt, by: Judge::Checks } => match &self.run.tasks[&task].phase {
-                    TaskPhase::Judging { output, .. } => {
-                        (WorkKey::Judge(task), Purpose::Judge { attempt, output: output.clone() })
-                    }
-                    _ => continue,
-                },
+                Due::Judge { task, attempt, by: by @ (Judge::Checks | Judge::Agreement) } => {
+                    let TaskPhase::Judging { output, .. } = &self.run.tasks[&task].phase else { continue };
+                    let output = output.clone();
+                    let purpose = match by {
+                        Judge::Agreement => Purpose::Second { attempt, output },
+                        _ => Purpose::Judge { attempt, output },
+                    };
+                    (WorkKey::Judge(task), purpose)
+                }
+                Due::Place { task } => {
+                    let TaskPhase::Placing { staged, .. } = &self.run.tasks[&task].phase else { continue };
+                    (WorkKey::Place(task), Purpose::Place { staged: staged.clone() })
+                }
                 Due::JudgeStep { step } => (WorkKey::JudgeStep(step), Purpose::JudgeStep),
-                // Consequences were taken before; the other judges speak by themselves.
+                Due::Hold { step } => {
+                    let ask = AskId(self.ports.ids.uuid());
+                    self.command(Command::HoldStep { step, ask });
+                    continue;
+                }
+                // Consequences were taken before; a validator speaks by itself.
                 Due::Consequence(_) | Due::StartAt { .. } | Due::Judge { .. } => continue,
             };
             if self.book.get(key).is_some() {
@@ -535,7 +552,7 @@ impl SupervisorState {
         let job = match key {
             WorkKey::Open(step) => self.jobs.opening(&self.run, step),
             WorkKey::JudgeStep(step) => self.jobs.judging_step(&self.run, step),
-            WorkKey::Task(task) | WorkKey::Judge(task) => self.jobs.task(&self.run, task),
+            WorkKey::Task(task) | WorkKey::Judge(task) | WorkKey::Place(task) => self.jobs.task(&self.run, task),
         };
         let role = Role::of(self.run.step(job.step));
         self.spawned += 1;
@@ -562,7 +579,7 @@ impl SupervisorState {
             is_acting: false,
             is_overdue: false,
             since_ms: now_ms,
-            deadline_ms: now_ms + PREPARE_LIMIT_MS,
+            deadline_ms: now_ms + PREPARE_LIMIT_MS.max(self.deadline_ms(key, 0)),
             _permit: permit,
         };
         self.book.open(key, entry);

@@ -3,10 +3,13 @@
 //! Nothing here changes a run: each function gives a value that the run supervisor turns into a command.
 
 mod act;
+mod ask;
 mod check;
 mod files;
 mod open;
+mod place;
 mod prepare;
+mod record;
 mod rows;
 
 use std::sync::Arc;
@@ -20,17 +23,22 @@ use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::identity::digest_value;
 use crate::domain::ids::{Digest, ItemIndex, RunId, StepIndex};
+use crate::domain::ladder::{Ladder, Rung};
 use crate::domain::payload::{Items, Payload};
 use crate::domain::plan::{Plan, RepeatClass, Step};
+use crate::domain::run::{CallRecord, TurnRecord};
 use crate::domain::verdict::Verdict;
 use crate::journal::blobs::BlobError;
 use crate::plan_file::expr::{self, ExprError};
 use crate::tool::ToolCall;
 
 pub use act::{execute, tool_failure};
+pub use ask::second;
 pub use check::{judge, judge_step};
 pub use open::open_step;
+pub use place::place;
 pub use prepare::prepare;
+pub use record::Recorder;
 pub use rows::{expectation, source_tables};
 
 /// Longest list of a `for_each`.
@@ -57,13 +65,32 @@ pub struct Job {
     pub upstream: Option<(String, Payload)>,
     /// Take nothing over from earlier runs.
     pub fresh: bool,
+    /// What the task's attempts came to so far; `None` for a step.
+    pub trial: Option<Box<Trial>>,
+}
+
+/// An attempt as its task's record has it when it begins.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Its number.
+    pub attempt: u32,
+    /// Who tries.
+    pub rung: Rung,
+    /// The ladder of its step.
+    pub ladder: Ladder,
+    /// What earlier attempts were told.
+    pub complaints: Vec<String>,
+    /// Replies of the attempt that this one goes on from.
+    pub turns: Vec<TurnRecord>,
+    /// Calls that were made already.
+    pub calls: Vec<CallRecord>,
 }
 
 /// What opening a step found out.
 #[derive(Clone, Debug)]
 pub enum Opened {
-    /// The condition holds and these are the items.
-    Items(Items),
+    /// The condition holds; these are the items, and the ladder of their tasks.
+    Items(Items, Box<Ladder>),
     /// The condition is false.
     Skip(String),
     /// Condition or list cannot be worked out.
@@ -136,6 +163,7 @@ enum Act {
     Evaluate,
     Call(ToolCall),
     Write { address: String, job: Box<WriteJob>, source_tables: usize },
+    Ask(Box<ask::Asking>),
 }
 
 /// How an attempt went.

@@ -38,15 +38,15 @@ pub async fn check(checks: &[Check], scope: &(dyn Lookup + Sync), facts: &Facts<
     for check in checks {
         match one(check, scope, facts).await {
             Ok(Seen { holds: true, line }) => evidence.push(line),
-            Ok(Seen { holds: false, line }) => return rejected(evidence, line),
-            Err(error) => return rejected(evidence, error.to_string()),
+            Ok(Seen { holds: false, line }) => return rejected(check, evidence, line),
+            Err(error) => return rejected(check, evidence, error.to_string()),
         }
     }
-    Verdict { by: Judge::Checks, accepted: true, evidence, complaint: None }
+    Verdict::accepting(Judge::Checks, evidence)
 }
 
-fn rejected(evidence: Vec<String>, complaint: String) -> Verdict {
-    Verdict { by: Judge::Checks, accepted: false, evidence, complaint: Some(complaint) }
+fn rejected(check: &Check, evidence: Vec<String>, complaint: String) -> Verdict {
+    Verdict { evidence, check: Some(check.to_string()), ..Verdict::rejecting(Judge::Checks, complaint) }
 }
 
 /// What one check saw.
@@ -61,7 +61,7 @@ async fn one(check: &Check, scope: &(dyn Lookup + Sync), facts: &Facts<'_>) -> R
             let judged = expr::judge(text, scope)?;
             Ok(Seen { holds: judged.holds, line: judged.evidence })
         }
-        Check::File { path, exists, parses } => {
+        Check::File { path, exists, parses, changed: _ } => {
             let path = text_of(path, scope)?;
             Ok(file(facts, &path, *exists, parses.as_deref()))
         }

@@ -133,7 +133,7 @@ pub(super) fn shown_share(points: u32) -> String {
 fn of_check(check: &Check) -> Value {
     match check {
         Check::Expression(text) => json!(text),
-        Check::File { path, exists, parses } => {
+        Check::File { path, exists, parses, changed } => {
             let mut file = Map::new();
             file.insert("path".to_owned(), json!(path));
             if let Some(exists) = exists {
@@ -141,6 +141,9 @@ fn of_check(check: &Check) -> Value {
             }
             if let Some(parses) = parses {
                 file.insert("parses".to_owned(), json!(parses));
+            }
+            if let Some(changed) = changed {
+                file.insert("changed".to_owned(), json!(changed));
             }
             json!({ "file": file })
         }

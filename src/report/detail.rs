@@ -169,6 +169,7 @@ pub fn ask_lines(state: &RunState) -> Vec<AskLine> {
         answers: match ask.kind {
             AskKind::InDoubt => ["happened", "again", "skip", "fail"].map(str::to_owned).to_vec(),
             AskKind::Approval => ["approve", "deny"].map(str::to_owned).to_vec(),
+            AskKind::Hold => ["go", "stop"].map(str::to_owned).to_vec(),
         },
         since_ms: ask.since_ms,
     })

@@ -47,7 +47,9 @@ impl ItemStory {
             .map(|(id, task)| {
                 let (output, verdicts, reused) = match &task.phase {
                     TaskPhase::Done { output, verdicts, reused } => (Some(output), verdicts.as_slice(), *reused),
-                    TaskPhase::Judging { output, verdicts } => (Some(output), verdicts.as_slice(), None),
+                    TaskPhase::Judging { output, verdicts, .. } | TaskPhase::Placing { output, verdicts, .. } => {
+                        (Some(output), verdicts.as_slice(), None)
+                    }
                     _ => (None, [].as_slice(), None),
                 };
                 let (reason, hint) = match &task.phase {

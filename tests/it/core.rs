@@ -1,5 +1,6 @@
 //! The core of a run, proven without any shell around it: tables, properties, scale.
 
+mod models;
 mod properties;
 mod refusals;
 mod scale;

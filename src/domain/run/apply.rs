@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Ask, AskKind, COMPLAINTS_MAX, Head, Live, Plan, RunState, StepPhase, StepState, Task, TaskPhase};
-use crate::domain::event::{DoubtAnswer, Event, Stamped, Usage};
+use super::{
+    Ask, AskKind, COMPLAINTS_MAX, CallRecord, Head, Hold, HoldEnd, Live, Plan, RunState, StepPhase, StepState, Task,
+    TaskPhase, TurnRecord,
+};
+use crate::domain::event::{DoubtAnswer, Event, Stamped, TaskEnd, Usage};
 use crate::domain::failure::{Failure, FailureClass};
 use crate::domain::ids::{AskId, StepIndex, TaskId};
 use crate::domain::ladder::{Rung, Standing};
@@ -98,6 +101,8 @@ impl Folding<'_> {
                 if !self.state.fits(*step, items) {
                     return Err(self.corrupt("the items are not the step's"));
                 }
+                let is_watched = ladder.asks_models() && self.state.step(*step).for_each.is_some();
+                self.state.steps[*step as usize].hold = is_watched.then(Hold::default);
                 self.change_step(*step, StepPhase::Open { items: items.clone(), ladder: ladder.clone() });
                 Ok(())
             }
@@ -114,6 +119,9 @@ impl Folding<'_> {
                     StepPhase::Ended { .. } => return Err(self.corrupt("the step had ended")),
                     other => other.items().cloned(),
                 };
+                if let Some(ask) = self.state.steps[*step as usize].hold.as_mut().and_then(|hold| hold.ask.take()) {
+                    self.state.head.asks.remove(&ask);
+                }
                 self.change_step(*step, StepPhase::Ended { end: end.clone(), items });
                 Ok(())
             }
@@ -121,11 +129,45 @@ impl Folding<'_> {
                 self.start(*task, *attempt, rung, key, |task, at_ms| {
                     task.identity = *identity;
                     task.phase = TaskPhase::Running { repeat: *repeat, since_ms: at_ms };
+                    task.begins(rung, at_ms);
                 })
             }
-            Event::AttemptSucceeded { task, attempt, output } => {
+            Event::TurnTaken { task, attempt, request, reply, usage } => {
+                let current = self.task_mut(*task)?;
+                let is_its = current.attempts == *attempt;
+                match current.phase {
+                    TaskPhase::Running { .. } | TaskPhase::Judging { .. } if is_its => {
+                        current.turns.push(TurnRecord { request: *request, reply: reply.clone() });
+                        current.takes_turn(usage);
+                        self.add_usage(usage);
+                        Ok(())
+                    }
+                    _ => Err(self.corrupt("the attempt was not open")),
+                }
+            }
+            Event::CallStarted { task, attempt, call, tool, repeat } => {
                 self.running(*task, *attempt)?;
-                self.judging(*task, output.clone())
+                let (call, tool) = (call.clone(), tool.clone());
+                self.task_mut(*task)?.calls.push(CallRecord { call, tool, repeat: *repeat, result: None });
+                Ok(())
+            }
+            Event::CallEnded { task, attempt, call, succeeded, result } => {
+                self.running(*task, *attempt)?;
+                let current = self.task_mut(*task)?;
+                let open = current.calls.iter().position(|known| known.call == *call && known.result.is_none());
+                match open {
+                    Some(at) if *succeeded => current.calls[at].result = Some(result.clone()),
+                    Some(at) => {
+                        current.calls.remove(at);
+                    }
+                    None => return Err(self.corrupt("the call was not open")),
+                }
+                Ok(())
+            }
+            Event::AttemptSucceeded { task, attempt, output, claimed, staged } => {
+                self.running(*task, *attempt)?;
+                self.task_mut(*task)?.claims(claimed.as_deref());
+                self.judging(*task, output.clone(), staged.clone())
             }
             Event::AttemptFailed { task, attempt, failure } => {
                 self.running(*task, *attempt)?;
@@ -133,7 +175,12 @@ impl Folding<'_> {
             }
             Event::AttemptInterrupted { task, attempt } => {
                 self.running(*task, *attempt)?;
-                self.task_mut(*task)?.interruptions += 1;
+                let at_ms = self.at_ms;
+                let current = self.task_mut(*task)?;
+                current.interruptions += 1;
+                current.ends_attempt(None, true, at_ms);
+                // Calls that may be made again are made again, with the same key.
+                current.calls.retain(|call| call.result.is_some());
                 self.change_task(*task, TaskPhase::Pending)
             }
             Event::CallInDoubt { task, attempt, ask, what } => {
@@ -143,12 +190,20 @@ impl Folding<'_> {
             }
             Event::DoubtAnswered { task, ask, answer, by: _ } => {
                 self.answered(*task, *ask, AskKind::InDoubt)?;
-                match answer {
-                    DoubtAnswer::Happened { output } => self.judging(*task, output.clone()),
-                    DoubtAnswer::Again | DoubtAnswer::Skip | DoubtAnswer::Fail => {
-                        self.change_task(*task, TaskPhase::Pending)
+                let at_ms = self.at_ms;
+                let current = self.task_mut(*task)?;
+                let open = current.calls.iter().position(|call| call.result.is_none());
+                match (answer, open) {
+                    // A call inside an attempt: the attempt goes on from what the person said.
+                    (DoubtAnswer::Happened { output }, Some(at)) => current.calls[at].result = Some(output.clone()),
+                    (DoubtAnswer::Happened { output }, None) => return self.judging(*task, output.clone(), None),
+                    (DoubtAnswer::Again | DoubtAnswer::Skip | DoubtAnswer::Fail, Some(at)) => {
+                        current.calls.remove(at);
                     }
+                    (DoubtAnswer::Again | DoubtAnswer::Skip | DoubtAnswer::Fail, None) => {}
                 }
+                self.task_mut(*task)?.ends_attempt(None, true, at_ms);
+                self.change_task(*task, TaskPhase::Pending)
             }
             Event::VerdictGiven { task, attempt, verdict } => {
                 let current = self.task_mut(*task)?;
@@ -165,31 +220,91 @@ impl Folding<'_> {
                     _ => Err(self.corrupt("the task was not being judged")),
                 }
             }
-            Event::TaskClimbed { task, from, to } => {
-                self.pending(*task)?;
+            Event::TaskClimbed { task, from, to, for_server } => {
+                let is_held = matches!(self.task_mut(*task)?.phase, TaskPhase::Held { .. });
+                if !is_held {
+                    self.pending(*task)?;
+                }
+                let ladder = self.state.ladder(task.step).cloned().unwrap_or_default();
+                let at_ms = self.at_ms;
                 let current = self.task_mut(*task)?;
                 if current.rung != *from {
                     return Err(self.corrupt("the task stood on another rung"));
                 }
                 current.rung = to.clone();
-                current.standing.transient_in_row = 0;
+                let standing = &mut current.standing;
+                standing.transient_in_row = 0;
                 match to {
-                    Rung::Local(_) => current.standing.local += 1,
-                    Rung::Paid(_) => current.standing.paid += 1,
+                    Rung::Local(name) => standing.local = ladder.position(standing.local, name),
+                    Rung::Paid(_) => standing.paid += 1,
                     Rung::None => {}
                 }
+                if *for_server && standing.away_since_ms == 0 {
+                    standing.away_since_ms = at_ms;
+                }
+                if is_held { self.change_task(*task, TaskPhase::Pending) } else { Ok(()) }
+            }
+            Event::TaskHeld { task, to, failure } => {
+                self.pending(*task)?;
+                let end = HoldEnd::Failed(task.item, failure.clone());
+                self.notes_end(task.step, end);
+                self.change_task(*task, TaskPhase::Held { to: to.clone(), failure: failure.clone() })
+            }
+            Event::StepHeld { step, ask, what } => {
+                self.open_step(*step)?;
+                let Some(hold) = &mut self.state.steps[*step as usize].hold else {
+                    return Err(self.corrupt("the step is never held"));
+                };
+                if hold.ask.replace(*ask).is_some() || hold.over {
+                    return Err(self.corrupt("the step was held already"));
+                }
+                let task = TaskId::new(*step, 0);
+                let question =
+                    Ask { task, key: String::new(), what: what.clone(), kind: AskKind::Hold, since_ms: self.at_ms };
+                match self.state.head.asks.insert(*ask, question) {
+                    None => Ok(()),
+                    Some(_) => Err(self.corrupt("the question was already asked")),
+                }
+            }
+            Event::HoldAnswered { step, ask, go: _, by: _ } => {
+                self.answered(TaskId::new(*step, 0), *ask, AskKind::Hold)?;
+                let Some(hold) = &mut self.state.steps[*step as usize].hold else {
+                    return Err(self.corrupt("the step is never held"));
+                };
+                hold.ask = None;
+                hold.over = true;
                 Ok(())
             }
-            Event::TaskRetryAt { task, retry_at_ms } => {
+            Event::TaskRetryAt { task, retry_at_ms, for_server } => {
                 self.pending(*task)?;
+                let at_ms = self.at_ms;
+                let standing = &mut self.task_mut(*task)?.standing;
+                if *for_server && standing.away_since_ms == 0 {
+                    standing.away_since_ms = at_ms;
+                }
                 self.change_task(*task, TaskPhase::RetryAt { at_ms: *retry_at_ms })
             }
+            Event::TaskAccepted { task } => {
+                let TaskPhase::Judging { output, verdicts, staged: Some(staged) } = &mut self.task_mut(*task)?.phase
+                else {
+                    return Err(self.corrupt("the task was not being judged, or wrote nothing"));
+                };
+                let (output, verdicts, staged) = (output.clone(), std::mem::take(verdicts), staged.clone());
+                self.change_task(*task, TaskPhase::Placing { output, verdicts, staged })
+            }
             Event::TaskDone { task } => {
-                let TaskPhase::Judging { output, verdicts } = &mut self.task_mut(*task)?.phase else {
+                let at_ms = self.at_ms;
+                let current = self.task_mut(*task)?;
+                let (TaskPhase::Judging { output, verdicts, staged: None }
+                | TaskPhase::Placing { output, verdicts, .. }) = &mut current.phase
+                else {
                     return Err(self.corrupt("the task was not being judged"));
                 };
                 let output = std::mem::replace(output, Payload::Inline(serde_json::Value::Null));
                 let verdicts = std::mem::take(verdicts);
+                current.ends_attempt(None, false, at_ms);
+                current.turns = Vec::new();
+                self.notes_end(task.step, HoldEnd::Done);
                 self.change_task(*task, TaskPhase::Done { output, verdicts, reused: None })
             }
             Event::TaskReused { task, key, identity, output, from, verdict } => {
@@ -203,15 +318,26 @@ impl Folding<'_> {
                 })
             }
             Event::TaskEnded { task, end } => {
+                if let TaskEnd::Failed(failure) | TaskEnd::Quarantined(failure) = end
+                    && failure.class() == FailureClass::Wrong
+                    && self.task_mut(*task)?.phase == TaskPhase::Pending
+                {
+                    self.notes_end(task.step, HoldEnd::Failed(task.item, failure.clone()));
+                }
                 match self.task_mut(*task)?.phase {
                     TaskPhase::InDoubt { ask } | TaskPhase::AwaitsApproval { ask } => {
                         self.state.head.asks.remove(&ask);
                     }
-                    TaskPhase::Pending | TaskPhase::RetryAt { .. } | TaskPhase::Judging { .. } => {}
+                    TaskPhase::Pending
+                    | TaskPhase::RetryAt { .. }
+                    | TaskPhase::Held { .. }
+                    | TaskPhase::Placing { .. }
+                    | TaskPhase::Judging { .. } => {}
                     TaskPhase::Running { .. } | TaskPhase::Done { .. } | TaskPhase::Ended(_) => {
                         return Err(self.corrupt("the task was not pending, waiting or being judged"));
                     }
                 }
+                self.task_mut(*task)?.turns = Vec::new();
                 self.change_task(*task, TaskPhase::Ended(end.clone()))
             }
             Event::ApprovalAsked { task, ask, what } => {
@@ -224,10 +350,7 @@ impl Folding<'_> {
                 self.change_task(*task, TaskPhase::Pending)
             }
             Event::UsageRecorded { usage, .. } => {
-                let total = &mut self.state.head.usage;
-                total.input_tokens = total.input_tokens.saturating_add(usage.input_tokens);
-                total.output_tokens = total.output_tokens.saturating_add(usage.output_tokens);
-                total.cost_microdollars = total.cost_microdollars.saturating_add(usage.cost_microdollars);
+                self.add_usage(usage);
                 Ok(())
             }
             Event::CancelAsked { by } => {
@@ -338,6 +461,9 @@ impl Folding<'_> {
                 rung: rung.clone(),
                 interruptions: 0,
                 complaints: Vec::new(),
+                turns: Vec::new(),
+                calls: Vec::new(),
+                tried: Vec::new(),
             },
             Some(task) if matches!(task.phase, TaskPhase::Pending | TaskPhase::RetryAt { .. }) => {
                 counts.shift(&task.phase, false);
@@ -357,15 +483,38 @@ impl Folding<'_> {
         Ok(())
     }
 
-    fn judging(&mut self, task: TaskId, output: Payload) -> Result<(), Corrupt> {
-        self.task_mut(task)?.interruptions = 0;
-        self.change_task(task, TaskPhase::Judging { output, verdicts: Vec::new() })
+    fn judging(&mut self, task: TaskId, output: Payload, staged: Option<Payload>) -> Result<(), Corrupt> {
+        let current = self.task_mut(task)?;
+        current.interruptions = 0;
+        current.standing.away_since_ms = 0;
+        self.change_task(task, TaskPhase::Judging { output, verdicts: Vec::new(), staged })
+    }
+
+    fn add_usage(&mut self, usage: &Usage) {
+        let total = &mut self.state.head.usage;
+        total.input_tokens = total.input_tokens.saturating_add(usage.input_tokens);
+        total.output_tokens = total.output_tokens.saturating_add(usage.output_tokens);
+        total.cost_microdollars = total.cost_microdollars.saturating_add(usage.cost_microdollars);
+    }
+
+    /// One of the first ends of a step that may be held.
+    fn notes_end(&mut self, step: StepIndex, end: HoldEnd) {
+        if let Some(hold) = &mut self.state.steps[step as usize].hold {
+            hold.push(end);
+        }
     }
 
     fn failed(&mut self, task: TaskId, failure: &Failure) -> Result<(), Corrupt> {
+        let at_ms = self.at_ms;
         let current = self.task_mut(task)?;
         current.interruptions = 0;
         current.standing = count(current.standing, failure);
+        current.ends_attempt(Some(failure), false, at_ms);
+        if failure.class() != FailureClass::Transient {
+            // What passes by itself is gone on from, what was wrong is asked anew.
+            current.turns = Vec::new();
+        }
+        current.calls.retain(|call| call.result.is_some());
         if failure.class() == FailureClass::Wrong {
             current.complaints.push(failure.message.clone());
             if current.complaints.len() > COMPLAINTS_MAX {
@@ -432,6 +581,7 @@ pub(super) fn count(mut standing: Standing, failure: &Failure) -> Standing {
         FailureClass::Wrong => {
             standing.failures += 1;
             standing.transient_in_row = 0;
+            standing.away_since_ms = 0;
         }
         FailureClass::Permanent | FailureClass::Refused => {}
     }
@@ -442,10 +592,12 @@ pub(super) fn count(mut standing: Standing, failure: &Failure) -> Standing {
 pub(super) fn rejection(verdict: &crate::domain::verdict::Verdict) -> Failure {
     use crate::domain::failure::FailureKind;
     use crate::domain::verdict::Judge;
-    let kind = match verdict.by {
+    let kind = verdict.kind.unwrap_or(match verdict.by {
         Judge::Checks => FailureKind::Check,
-        Judge::Agreement | Judge::Validator(_) => FailureKind::Rejected,
-    };
+        Judge::Agreement => FailureKind::Disagreement,
+        Judge::Validator(_) => FailureKind::Rejected,
+    });
     let complaint = verdict.complaint.clone();
     Failure::new(kind, complaint.unwrap_or_else(|| "the output was rejected without a complaint".to_owned()))
+        .of_check(verdict.check.clone())
 }

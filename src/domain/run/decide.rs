@@ -2,12 +2,13 @@
 
 use super::apply::{count, rejection};
 use super::due::{closes, starts_tasks};
+use super::hold::Outlook;
 use super::{AskKind, RunState, StepPhase, Task, TaskPhase};
 use crate::domain::command::{AttemptEnd, Command, Refusal};
 use crate::domain::event::{DoubtAnswer, Event, Origin, RunEnd, StepEnd, TaskEnd};
-use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::domain::ids::{AskId, RunId, StepIndex, TaskId};
-use crate::domain::ladder::{Ladder, Next};
+use crate::domain::ladder::{Ladder, Next, Outside, Rung};
 use crate::domain::payload::Items;
 use crate::domain::plan::{OnError, Plan, RepeatClass};
 use crate::domain::verdict::Verdict;
@@ -74,8 +75,77 @@ pub fn decide(state: &RunState, command: Command, now_ms: u64) -> Result<Vec<Eve
             }
             Ok(vec![Event::TaskReused { task, key, identity, output, from, verdict }])
         }
-        Command::EndAttempt { task, attempt, end, ask } => end_attempt(state, task, attempt, end, ask, now_ms),
-        Command::Judge { task, attempt, verdict } => judge(state, task, attempt, verdict, now_ms),
+        Command::EndAttempt { task, attempt, end, ask, away } => {
+            end_attempt(state, task, attempt, end, ask, &Moment { now_ms, away: &away })
+        }
+        Command::TakeTurn { task, attempt, request, reply, usage } => {
+            let record = task_of(state, task)?;
+            match record.phase {
+                TaskPhase::Running { .. } | TaskPhase::Judging { .. } if record.attempts == attempt => {
+                    Ok(vec![Event::TurnTaken { task, attempt, request, reply, usage }])
+                }
+                _ => Err(Refusal::NotOpen { task, attempt }),
+            }
+        }
+        Command::StartCall { task, attempt, call, tool, repeat } => {
+            let record = running(state, task, attempt)?;
+            if record.open_call().is_some() {
+                return Err(Refusal::TaskState { task, state: "in the middle of a call" });
+            }
+            Ok(vec![Event::CallStarted { task, attempt, call, tool, repeat }])
+        }
+        Command::EndCall { task, attempt, call, succeeded, result } => {
+            let record = running(state, task, attempt)?;
+            if record.open_call().is_none_or(|open| open.call != call) {
+                return Err(Refusal::TaskState { task, state: "in no such call" });
+            }
+            Ok(vec![Event::CallEnded { task, attempt, call, succeeded, result }])
+        }
+        Command::Judge { task, attempt, verdict, away } => {
+            judge(state, task, attempt, verdict, &Moment { now_ms, away: &away })
+        }
+        Command::EndPlacing { task, failure } => {
+            let record = task_of(state, task)?;
+            if !matches!(record.phase, TaskPhase::Placing { .. }) {
+                return Err(Refusal::TaskState { task, state: record.phase.word() });
+            }
+            Ok(match failure {
+                None => vec![Event::TaskDone { task }],
+                Some(failure) => ends(state, task, failure),
+            })
+        }
+        Command::HoldStep { step, ask } => {
+            open_step(state, step)?;
+            new_ask(state, ask)?;
+            if state.outlook(step) != Outlook::Alike {
+                return Err(Refusal::StepState { step, state: "not to be held" });
+            }
+            Ok(vec![Event::StepHeld { step, ask, what: state.hold_question(step) }])
+        }
+        Command::ReleaseHeld { step } => {
+            open_step(state, step)?;
+            if state.outlook(step) != Outlook::Never {
+                return Err(Refusal::StepState { step, state: "not decided" });
+            }
+            Ok(released(state, step))
+        }
+        Command::AnswerHold { ask, go, by } => {
+            let step = asked(state, ask, AskKind::Hold)?.step;
+            let mut events = vec![Event::HoldAnswered { step, ask, go, by: by.clone() }];
+            if go {
+                events.extend(released(state, step));
+            } else {
+                let failures = state.held(step);
+                let failure =
+                    Failure::new(FailureKind::Refused, format!("{by} stopped the step: its items fail alike"));
+                events.push(Event::StepStopped { step, failure });
+                for (item, _, failure) in failures {
+                    let end = task_end(state, step, failure);
+                    events.push(Event::TaskEnded { task: TaskId::new(step, item), end });
+                }
+            }
+            Ok(events)
+        }
         Command::Answer { ask, answer, by } => answer_doubt(state, ask, answer, by),
         Command::AskApproval { task, ask, what } => {
             let record = task_of(state, task)?;
@@ -125,6 +195,32 @@ const fn not_cancelled(state: &RunState) -> Result<(), Refusal> {
     if state.head.cancelled_by.is_some() { Err(Refusal::BeingCancelled) } else { Ok(()) }
 }
 
+/// What `decide` is told of the world beside the command.
+#[derive(Clone, Copy)]
+struct Moment<'a> {
+    now_ms: u64,
+    /// Local rungs that do not answer now.
+    away: &'a [String],
+}
+
+/// What was held goes on to the rungs that it would have climbed to.
+fn released(state: &RunState, step: StepIndex) -> Vec<Event> {
+    let climb = |(item, to, _)| {
+        let task = TaskId::new(step, item);
+        Event::TaskClimbed { task, from: state.tasks[&task].rung.clone(), to, for_server: false }
+    };
+    state.held(step).into_iter().map(climb).collect()
+}
+
+/// A task with this attempt open.
+fn running(state: &RunState, task: TaskId, attempt: u32) -> Result<&Task, Refusal> {
+    let record = task_of(state, task)?;
+    match record.phase {
+        TaskPhase::Running { .. } if record.attempts == attempt => Ok(record),
+        _ => Err(Refusal::NotOpen { task, attempt }),
+    }
+}
+
 fn task_of(state: &RunState, task: TaskId) -> Result<&Task, Refusal> {
     state.tasks.get(&task).ok_or(Refusal::TaskState { task, state: "not there" })
 }
@@ -135,6 +231,9 @@ fn startable(state: &RunState, task: TaskId, now_ms: u64) -> Result<(Option<&Tas
     not_cancelled(state)?;
     if !starts_tasks(state, task.step, items) {
         return Err(Refusal::StepState { step: task.step, state: "stopped" });
+    }
+    if state.is_held(task.step) {
+        return Err(Refusal::StepState { step: task.step, state: "held" });
     }
     let record = state.tasks.get(&task);
     match record.map(|known| &known.phase) {
@@ -152,6 +251,9 @@ fn startable(state: &RunState, task: TaskId, now_ms: u64) -> Result<(Option<&Tas
             if !exists {
                 return Err(Refusal::TaskState { task, state: "not there" });
             }
+            if state.hold_room(task.step) == 0 {
+                return Err(Refusal::StepState { step: task.step, state: "not to begin more items for now" });
+            }
         }
     }
     let limit = state.step(task.step).max_parallel;
@@ -168,7 +270,7 @@ fn end_attempt(
     attempt: u32,
     end: AttemptEnd,
     ask: AskId,
-    now_ms: u64,
+    moment: &Moment<'_>,
 ) -> Result<Vec<Event>, Refusal> {
     let not_open = Refusal::NotOpen { task, attempt };
     let record = state.tasks.get(&task).ok_or_else(|| not_open.clone())?;
@@ -177,47 +279,74 @@ fn end_attempt(
         return Err(not_open);
     }
     match end {
-        AttemptEnd::Output(output) => Ok(vec![Event::AttemptSucceeded { task, attempt, output }]),
-        AttemptEnd::Failed(failure) => Ok(failed(state, task, attempt, failure, now_ms)),
-        AttemptEnd::Unknown { what, failure } => match (repeat, failure) {
+        AttemptEnd::Output(output) => {
+            Ok(vec![Event::AttemptSucceeded { task, attempt, output, claimed: None, staged: None }])
+        }
+        AttemptEnd::Made { output, claimed, staged } => {
+            Ok(vec![Event::AttemptSucceeded { task, attempt, output, claimed, staged }])
+        }
+        AttemptEnd::Failed(failure) => Ok(failed(state, task, attempt, failure, moment)),
+        // An attempt that asks models is in doubt only about the call that it was making.
+        AttemptEnd::Unknown { what, failure } => match (record.open_call().map_or(repeat, |call| call.repeat), failure)
+        {
             (RepeatClass::Unsafe, _) => {
                 new_ask(state, ask)?;
                 Ok(vec![Event::CallInDoubt { task, attempt, ask, what }])
             }
-            (_, Some(failure)) => Ok(failed(state, task, attempt, failure, now_ms)),
+            (_, Some(failure)) => Ok(failed(state, task, attempt, failure, moment)),
             (_, None) => Ok(vec![Event::AttemptInterrupted { task, attempt }]),
         },
     }
 }
 
-fn failed(state: &RunState, task: TaskId, attempt: u32, failure: Failure, now_ms: u64) -> Vec<Event> {
+fn failed(state: &RunState, task: TaskId, attempt: u32, failure: Failure, moment: &Moment<'_>) -> Vec<Event> {
     let mut events = vec![Event::AttemptFailed { task, attempt, failure: failure.clone() }];
-    events.extend(after_failure(state, task, failure, now_ms));
+    events.extend(after_failure(state, task, failure, moment));
     events
 }
 
 /// What follows a failure that the task's record does not count yet.
-fn after_failure(state: &RunState, task: TaskId, failure: Failure, now_ms: u64) -> Vec<Event> {
+fn after_failure(state: &RunState, task: TaskId, failure: Failure, moment: &Moment<'_>) -> Vec<Event> {
     let record = &state.tasks[&task];
     let StepPhase::Open { ladder, .. } = &state.steps[task.step as usize].phase else {
         return ends(state, task, failure);
     };
     let standing = count(record.standing, &failure);
-    match ladder.next(&record.rung, standing, &failure, &state.step(task.step).retry) {
+    let retry_at = |wait_ms, for_server| Event::TaskRetryAt {
+        task,
+        retry_at_ms: moment.now_ms.saturating_add(wait_ms),
+        for_server,
+    };
+    let outside = Outside { retry: &state.step(task.step).retry, away: moment.away, now_ms: moment.now_ms };
+    match ladder.next(&record.rung, standing, &failure, &outside) {
         _ if state.head.cancelled_by.is_some() => Vec::new(),
-        Next::RetryAfter { wait_ms } => vec![Event::TaskRetryAt { task, retry_at_ms: now_ms.saturating_add(wait_ms) }],
-        Next::Try(to) => vec![Event::TaskClimbed { task, from: record.rung.clone(), to }],
+        Next::RetryAfter { wait_ms } => vec![retry_at(wait_ms, false)],
+        Next::AwaitServer { wait_ms } => vec![retry_at(wait_ms, true)],
+        Next::Try(to @ Rung::Paid(_)) if may_be_held(state, task.step) => vec![Event::TaskHeld { task, to, failure }],
+        Next::Try(to) => {
+            let for_server = failure.class() == FailureClass::Transient;
+            vec![Event::TaskClimbed { task, from: record.rung.clone(), to, for_server }]
+        }
         Next::Fail => ends(state, task, failure),
+    }
+}
+
+/// Whether its step is wrong is not decided, and nobody said to go on all the same.
+fn may_be_held(state: &RunState, step: StepIndex) -> bool {
+    state.outlook(step) != Outlook::Never
+}
+
+fn task_end(state: &RunState, step: StepIndex, failure: Failure) -> TaskEnd {
+    match state.step(step).on_error {
+        OnError::Quarantine => TaskEnd::Quarantined(failure),
+        OnError::Stop | OnError::Continue => TaskEnd::Failed(failure),
     }
 }
 
 /// The end of a failed task, and of its step's beginning of new tasks where that follows.
 fn ends(state: &RunState, task: TaskId, failure: Failure) -> Vec<Event> {
     let step = state.step(task.step);
-    let end = match step.on_error {
-        OnError::Quarantine => TaskEnd::Quarantined(failure.clone()),
-        OnError::Stop | OnError::Continue => TaskEnd::Failed(failure.clone()),
-    };
+    let end = task_end(state, task.step, failure.clone());
     let mut events = vec![Event::TaskEnded { task, end }];
     if state.steps[task.step as usize].stopped.is_some() {
         return events;
@@ -246,9 +375,15 @@ fn tolerated(state: &RunState, step: StepIndex) -> Option<u64> {
     Some(tolerate.limit(u64::from(state.list_len(step)?)))
 }
 
-fn judge(state: &RunState, task: TaskId, attempt: u32, verdict: Verdict, now_ms: u64) -> Result<Vec<Event>, Refusal> {
+fn judge(
+    state: &RunState,
+    task: TaskId,
+    attempt: u32,
+    verdict: Verdict,
+    moment: &Moment<'_>,
+) -> Result<Vec<Event>, Refusal> {
     let record = task_of(state, task)?;
-    let TaskPhase::Judging { verdicts, .. } = &record.phase else {
+    let TaskPhase::Judging { verdicts, staged, .. } = &record.phase else {
         return Err(Refusal::TaskState { task, state: record.phase.word() });
     };
     if record.attempts != attempt {
@@ -263,9 +398,9 @@ fn judge(state: &RunState, task: TaskId, attempt: u32, verdict: Verdict, now_ms:
     }
     let mut events = vec![Event::VerdictGiven { task, attempt, verdict: verdict.clone() }];
     if !verdict.accepted {
-        events.extend(after_failure(state, task, rejection(&verdict), now_ms));
+        events.extend(after_failure(state, task, rejection(&verdict), moment));
     } else if verdicts.len() + 1 == judges.len() {
-        events.push(Event::TaskDone { task });
+        events.push(if staged.is_some() { Event::TaskAccepted { task } } else { Event::TaskDone { task } });
     }
     Ok(events)
 }
@@ -308,8 +443,11 @@ fn close_step(state: &RunState, step: StepIndex) -> Result<Vec<Event>, Refusal> 
             let mut events = Vec::new();
             // Tasks that could still have been tried go with the step, so that every known task has an end.
             for (item, task) in state.tasks_of(step).filter(|(_, task)| !task.phase.is_terminal()) {
-                let end = match &found.stopped {
-                    Some(_) if state.head.cancelled_by.is_none() => TaskEnd::Skipped,
+                let end = match (&found.stopped, &task.phase) {
+                    (Some(_), TaskPhase::Held { failure, .. }) if state.head.cancelled_by.is_none() => {
+                        task_end(state, step, failure.clone())
+                    }
+                    (Some(_), _) if state.head.cancelled_by.is_none() => TaskEnd::Skipped,
                     _ => TaskEnd::Cancelled,
                 };
                 debug_assert!(!matches!(task.phase, TaskPhase::Running { .. }), "a step with open attempts closes");

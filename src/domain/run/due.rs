@@ -1,5 +1,6 @@
 //! What ought to be in flight now. The same answer on a first start and after a crash.
 
+use super::hold::Outlook;
 use super::{RunState, StepPhase};
 use crate::domain::command::Command;
 use crate::domain::ids::{ItemIndex, StepIndex, TaskId};
@@ -38,6 +39,16 @@ pub enum Due {
         /// Who is missing.
         by: Judge,
     },
+    /// Move the files of an accepted task into place.
+    Place {
+        /// The task.
+        task: TaskId,
+    },
+    /// Ask a person whether the step goes on: its items fail alike.
+    Hold {
+        /// The step.
+        step: StepIndex,
+    },
     /// Work out `all_done_when`.
     JudgeStep {
         /// The step.
@@ -51,8 +62,10 @@ impl Due {
     pub const fn step(&self) -> Option<StepIndex> {
         match self {
             Self::Consequence(_) => None,
-            Self::Open { step } | Self::JudgeStep { step } => Some(*step),
-            Self::Start { task } | Self::StartAt { task, .. } | Self::Judge { task, .. } => Some(task.step),
+            Self::Open { step } | Self::JudgeStep { step } | Self::Hold { step } => Some(*step),
+            Self::Start { task } | Self::StartAt { task, .. } | Self::Judge { task, .. } | Self::Place { task } => {
+                Some(task.step)
+            }
         }
     }
 }
@@ -113,7 +126,18 @@ fn pending_consequence(state: &RunState, step: StepIndex) -> Option<Command> {
 }
 
 fn open_consequence(state: &RunState, step: StepIndex, items: &Items) -> Option<Command> {
+    if releases(state, step) {
+        return Some(Command::ReleaseHeld { step });
+    }
     (closes(state, step, items) && !awaits_step_verdict(state, step)).then_some(Command::CloseStep { step })
+}
+
+/// Items wait for a decision that can no longer come about.
+fn releases(state: &RunState, step: StepIndex) -> bool {
+    !state.live[step as usize].held.is_empty()
+        && state.head.cancelled_by.is_none()
+        && state.steps[step as usize].stopped.is_none()
+        && state.outlook(step) == Outlook::Never
 }
 
 /// `all_done_when` has still to be worked out.
@@ -145,13 +169,28 @@ fn open_step(state: &RunState, step: StepIndex, items: &Items, out: &mut Vec<Due
     for item in &live.judging {
         let task = TaskId::new(step, *item);
         let record = &state.tasks[&task];
-        if let super::TaskPhase::Judging { verdicts, .. } = &record.phase {
-            for by in state.judges(step) {
-                if !verdicts.iter().any(|verdict| verdict.by == by) {
-                    out.push(Due::Judge { task, attempt: record.attempts, by });
-                }
+        match &record.phase {
+            // One after the other, cheapest first: what fails its checks is not asked for again.
+            super::TaskPhase::Judging { verdicts, .. } => {
+                let missing = state.judges(step).into_iter().find(|by| !verdicts.iter().any(|given| given.by == *by));
+                out.extend(missing.map(|by| Due::Judge { task, attempt: record.attempts, by }));
             }
+            super::TaskPhase::Placing { .. } => out.push(Due::Place { task }),
+            _ => {}
         }
+    }
+    if releases(state, step) {
+        out.push(Due::Consequence(Command::ReleaseHeld { step }));
+        return;
+    }
+    if state.outlook(step) == Outlook::Alike
+        && state.head.cancelled_by.is_none()
+        && state.steps[step as usize].stopped.is_none()
+    {
+        out.push(Due::Hold { step });
+    }
+    if state.is_held(step) && state.head.cancelled_by.is_none() && state.steps[step as usize].stopped.is_none() {
+        return;
     }
     if closes(state, step, items) {
         if awaits_step_verdict(state, step) {
@@ -166,7 +205,18 @@ fn open_step(state: &RunState, step: StepIndex, items: &Items, out: &mut Vec<Due
     }
     let open = live.running.len() + live.judging.len();
     let room = (state.step(step).max_parallel as usize).saturating_sub(open);
-    let startable = startable(state, step, items).take(room);
+    let mut begins = state.hold_room(step);
+    let startable = startable(state, step, items)
+        .filter(|item| {
+            let known = state.tasks.contains_key(&TaskId::new(step, *item));
+            // Those without a record stand last, or the first of them would be passed over here for good.
+            known || {
+                let may = begins > 0;
+                begins = begins.saturating_sub(1);
+                may
+            }
+        })
+        .take(room);
     let before = out.len();
     out.extend(startable.map(|item| Due::Start { task: TaskId::new(step, item) }));
     let room = room - (out.len() - before);
@@ -201,7 +251,10 @@ pub(super) fn closes(state: &RunState, step: StepIndex, items: &Items) -> bool {
         // An output whose judges have not spoken is given up: some of them may never speak.
         return state.live[step as usize].running.is_empty();
     }
-    if counts.running > 0 || counts.waiting > 0 {
+    let held = u32::try_from(state.live[step as usize].held.len()).unwrap_or(u32::MAX);
+    let is_stopped = state.steps[step as usize].stopped.is_some();
+    // Items that wait for the decision about a step that was stopped for another reason wait for nothing.
+    if counts.running > 0 || counts.waiting > if is_stopped { held } else { 0 } {
         return false;
     }
     if !starts_tasks(state, step, items) {

@@ -12,17 +12,25 @@
 //! | in doubt | judging, pending | `DoubtAnswered` |
 //! | judging | judging, pending | `VerdictGiven` accepted, rejected |
 //! | judging | done | `TaskDone` |
+//! | running, judging | the same | `TurnTaken` |
+//! | running | running | `CallStarted`, `CallEnded` |
+//! | judging | placing | `TaskAccepted` |
+//! | placing | done | `TaskDone` |
+//! | pending | held | `TaskHeld` |
+//! | held | pending on a paid rung | `TaskClimbed` |
 //! | pending | waiting for a time | `TaskRetryAt` |
 //! | pending | pending on another rung | `TaskClimbed` |
 //! | pending | waiting for approval | `ApprovalAsked` |
 //! | waiting for approval | pending | `ApprovalGiven` |
-//! | pending, waiting, judging | failed, quarantined, skipped, cancelled | `TaskEnded` |
+//! | pending, waiting, held, judging, placing | failed, quarantined, skipped, cancelled | `TaskEnded` |
 //!
 //! A test holds this table against `apply`. Once a task is done, failed, quarantined, skipped or cancelled, nothing moves it.
 
 mod apply;
 mod decide;
 mod due;
+mod hold;
+mod tried;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +41,8 @@ use serde_json::{Map, Value};
 pub use apply::{Corrupt, apply, fold};
 pub use decide::{accept, decide};
 pub use due::{Due, consequences, due};
+pub use hold::{Hold, HoldEnd};
+pub use tried::{CallRecord, Tried, TurnRecord};
 
 use super::event::{Origin, RunEnd, StepEnd, TaskEnd, Usage};
 use super::failure::{Failure, FailureKind};
@@ -97,6 +107,8 @@ pub enum AskKind {
     InDoubt,
     /// Yes or no.
     Approval,
+    /// `go` or `stop`: the items of a step fail alike.
+    Hold,
 }
 
 /// One step.
@@ -112,6 +124,9 @@ pub struct StepState {
     /// The verdict of `all_done_when`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<Verdict>,
+    /// Whether its items fail alike; `None`: it has no ladder or no items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// When it was opened.
     #[serde(default)]
     pub opened_ms: u64,
@@ -211,8 +226,8 @@ impl Counts {
     fn slot(&mut self, phase: &TaskPhase) -> &mut u32 {
         match phase {
             TaskPhase::Pending | TaskPhase::RetryAt { .. } => &mut self.pending,
-            TaskPhase::Running { .. } | TaskPhase::Judging { .. } => &mut self.running,
-            TaskPhase::InDoubt { .. } | TaskPhase::AwaitsApproval { .. } => &mut self.waiting,
+            TaskPhase::Running { .. } | TaskPhase::Judging { .. } | TaskPhase::Placing { .. } => &mut self.running,
+            TaskPhase::InDoubt { .. } | TaskPhase::AwaitsApproval { .. } | TaskPhase::Held { .. } => &mut self.waiting,
             TaskPhase::Done { .. } => &mut self.done,
             TaskPhase::Ended(TaskEnd::Failed(_)) => &mut self.failed,
             TaskPhase::Ended(TaskEnd::Quarantined(_)) => &mut self.quarantined,
@@ -260,6 +275,15 @@ pub struct Task {
     /// What the next attempt is told, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub complaints: Vec<String>,
+    /// Replies that the attempt has so far, kept until it has ended: a resumed one goes on from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<TurnRecord>,
+    /// Calls that changed something outside, of all its attempts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<CallRecord>,
+    /// Its story: one entry an attempt on a rung, and one a failed attempt without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
 }
 
 /// Where a task stands.
@@ -286,6 +310,25 @@ pub enum TaskPhase {
         output: Payload,
         /// Verdicts so far, all accepting.
         verdicts: Vec<Verdict>,
+        /// Files that wait for acceptance.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        staged: Option<Payload>,
+    },
+    /// Accepted; the files that it wrote are on their way into place.
+    Placing {
+        /// The output.
+        output: Payload,
+        /// Who accepted it, on what evidence.
+        verdicts: Vec<Verdict>,
+        /// The files.
+        staged: Payload,
+    },
+    /// It used up its local attempts, and whether its step is wrong is not decided.
+    Held {
+        /// The paid rung that it would climb to.
+        to: Rung,
+        /// Its last failure.
+        failure: Failure,
     },
     /// An unsafe call's outcome is unknown.
     InDoubt {
@@ -316,8 +359,8 @@ impl TaskPhase {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Pending => "pending",
-            Self::Running { .. } | Self::Judging { .. } => "running",
-            Self::RetryAt { .. } | Self::InDoubt { .. } | Self::AwaitsApproval { .. } => "waiting",
+            Self::Running { .. } | Self::Judging { .. } | Self::Placing { .. } => "running",
+            Self::RetryAt { .. } | Self::InDoubt { .. } | Self::AwaitsApproval { .. } | Self::Held { .. } => "waiting",
             Self::Done { .. } => "done",
             Self::Ended(end) => match end {
                 TaskEnd::Failed(_) => "failed",
@@ -351,8 +394,10 @@ struct Live {
     retry_at: BTreeMap<ItemIndex, u64>,
     /// Items with an open attempt.
     running: BTreeSet<ItemIndex>,
-    /// Items whose output waits for verdicts.
+    /// Items whose output waits for verdicts, or whose files are on their way into place.
     judging: BTreeSet<ItemIndex>,
+    /// Items that wait for the decision about their step.
+    held: BTreeSet<ItemIndex>,
 }
 
 impl Live {
@@ -361,6 +406,7 @@ impl Live {
         self.ready.remove(&item);
         self.running.remove(&item);
         self.judging.remove(&item);
+        self.held.remove(&item);
         if let Some(at_ms) = self.retry_at.remove(&item) {
             self.retrying.remove(&(at_ms, item));
         }
@@ -375,8 +421,11 @@ impl Live {
             TaskPhase::Running { .. } => {
                 self.running.insert(item);
             }
-            TaskPhase::Judging { .. } => {
+            TaskPhase::Judging { .. } | TaskPhase::Placing { .. } => {
                 self.judging.insert(item);
+            }
+            TaskPhase::Held { .. } => {
+                self.held.insert(item);
             }
             TaskPhase::InDoubt { .. }
             | TaskPhase::AwaitsApproval { .. }
@@ -467,8 +516,20 @@ impl RunState {
     #[must_use]
     pub fn judges(&self, step: StepIndex) -> Vec<Judge> {
         let mut judges = vec![Judge::Checks];
+        if self.ladder(step).is_some_and(|ladder| !ladder.seconds.is_empty()) {
+            judges.push(Judge::Agreement);
+        }
         judges.extend(self.step(step).judge.clone().map(Judge::Validator));
         judges
+    }
+
+    /// The ladder of an open step.
+    #[must_use]
+    pub fn ladder(&self, step: StepIndex) -> Option<&Ladder> {
+        match &self.steps[step as usize].phase {
+            StepPhase::Open { ladder, .. } => Some(ladder),
+            StepPhase::Pending | StepPhase::Ended { .. } => None,
+        }
     }
 
     /// A whole-step need of `step` that ended, but not well.

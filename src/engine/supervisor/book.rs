@@ -120,8 +120,9 @@ impl Book {
             let (what, state) = match key {
                 WorkKey::Open(step) => (run.step(*step).id.to_string(), "working out its items"),
                 WorkKey::JudgeStep(step) => (run.step(*step).id.to_string(), "checking the whole step"),
-                WorkKey::Judge(task) => {
-                    (format!("{}[{}]", run.step(task.step).id, task.item), "checking a stored output")
+                WorkKey::Judge(task) => (format!("{}[{}]", run.step(task.step).id, task.item), "checking an output"),
+                WorkKey::Place(task) => {
+                    (format!("{}[{}]", run.step(task.step).id, task.item), "moving its files into place")
                 }
                 WorkKey::Task(task) => {
                     let item = run.tasks.get(task).map_or_else(|| task.item.to_string(), |task| task.key.clone());

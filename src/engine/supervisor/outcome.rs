@@ -7,8 +7,8 @@ use super::{News, RunState, SupervisorState, WorkKey};
 use crate::domain::command::{AttemptEnd, Command};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::{AskId, StepIndex, TaskId};
-use crate::domain::ladder::Ladder;
 use crate::domain::plan::RepeatClass;
+use crate::domain::run::TaskPhase;
 use crate::domain::verdict::{Judge, Verdict};
 use crate::engine::Ports;
 use crate::engine::work::{Done, Intent, Opened, Prepared};
@@ -21,6 +21,7 @@ pub(super) fn lost_with_the_process(run: &RunState, ports: &Ports) -> Vec<Comman
             attempt: record.attempts,
             end: AttemptEnd::Unknown { what: doubt(run, task, "the process ended during it"), failure: None },
             ask: AskId(ports.ids.uuid()),
+            away: Vec::new(),
         })
         .collect()
 }
@@ -64,7 +65,11 @@ impl SupervisorState {
             }
             (News::Judged { attempt, verdict }, WorkKey::Judge(task)) => {
                 self.book.close(key);
-                self.command(Command::Judge { task, attempt, verdict });
+                self.judge(task, attempt, verdict);
+            }
+            (News::Placed(failure), WorkKey::Place(task)) => {
+                self.book.close(key);
+                self.command(Command::EndPlacing { task, failure });
             }
             (News::StepJudged(verdict), WorkKey::JudgeStep(step)) => {
                 self.book.close(key);
@@ -76,8 +81,7 @@ impl SupervisorState {
 
     fn opened(&mut self, step: StepIndex, opened: Opened) {
         self.command(match opened {
-            // Steps of this version need no model, so their ladder is empty.
-            Opened::Items(items) => Command::OpenStep { step, items, ladder: Ladder::default() },
+            Opened::Items(items, ladder) => Command::OpenStep { step, items, ladder: *ladder },
             Opened::Skip(reason) => Command::SkipStep { step, reason, for_failure: false },
             Opened::Fault(failure) => Command::FailStep { step, failure },
         });
@@ -96,11 +100,17 @@ impl SupervisorState {
     fn acted(&mut self, task: TaskId, attempt: Option<u32>, done: Done) {
         let Some(attempt) = attempt else { return };
         let ask = AskId(self.ports.ids.uuid());
-        let is_output = matches!(done.end, AttemptEnd::Output(_));
-        self.command(Command::EndAttempt { task, attempt, end: done.end, ask });
+        let is_output = matches!(done.end, AttemptEnd::Output(_) | AttemptEnd::Made { .. });
+        let away = self.ports.models.away();
+        self.command(Command::EndAttempt { task, attempt, end: done.end, ask, away });
         if let (true, Some(verdict)) = (is_output, done.verdict) {
-            self.command(Command::Judge { task, attempt, verdict });
+            self.judge(task, attempt, verdict);
         }
+    }
+
+    fn judge(&mut self, task: TaskId, attempt: u32, verdict: Verdict) {
+        let away = self.ports.models.away();
+        self.command(Command::Judge { task, attempt, verdict, away });
     }
 
     /// A task that could not even be prepared: an attempt that failed at once.
@@ -108,7 +118,8 @@ impl SupervisorState {
         let attempt = self.run.tasks.get(&task).map_or(0, |task| task.attempts) + 1;
         let ask = AskId(self.ports.ids.uuid());
         if self.command(Command::StartAttempt { task, key, identity: None, repeat: RepeatClass::Read }) {
-            self.command(Command::EndAttempt { task, attempt, end: AttemptEnd::Failed(failure), ask });
+            let end = AttemptEnd::Failed(failure);
+            self.command(Command::EndAttempt { task, attempt, end, ask, away: Vec::new() });
         }
     }
 
@@ -130,8 +141,7 @@ impl SupervisorState {
             (Loss::Ended, false) => Failure::new(FailureKind::Panic, "the attempt ended without an outcome"),
         };
         tracing::warn!(parent: &self.span, actor = %entry.name, reason = %failure.message, "an attempt was lost");
-        let rejected =
-            |by| Verdict { by, accepted: false, evidence: Vec::new(), complaint: Some(failure.message.clone()) };
+        let rejected = |by| Verdict::rejecting(by, failure.message.clone());
         match key {
             WorkKey::Open(step) => {
                 self.command(Command::FailStep { step, failure });
@@ -145,9 +155,15 @@ impl SupervisorState {
             },
             WorkKey::Judge(task) => {
                 let attempt = self.run.tasks.get(&task).map_or(0, |task| task.attempts);
-                let verdict = rejected(Judge::Checks);
-                self.command(Command::Judge { task, attempt, verdict });
+                // It was the turn of the first judge that has not spoken.
+                let by = match self.run.tasks.get(&task).map(|task| &task.phase) {
+                    Some(TaskPhase::Judging { verdicts, .. }) if !verdicts.is_empty() => Judge::Agreement,
+                    _ => Judge::Checks,
+                };
+                self.judge(task, attempt, rejected(by));
             }
+            // It is due again: moves are repeated until they are done.
+            WorkKey::Place(_) => {}
             WorkKey::JudgeStep(step) => {
                 let verdict = rejected(Judge::Checks);
                 self.command(Command::JudgeStep { step, verdict });
@@ -158,6 +174,6 @@ impl SupervisorState {
     fn end_unknown(&mut self, task: TaskId, attempt: u32, what: String, failure: Option<Failure>) {
         let ask = AskId(self.ports.ids.uuid());
         let end = AttemptEnd::Unknown { what, failure };
-        self.command(Command::EndAttempt { task, attempt, end, ask });
+        self.command(Command::EndAttempt { task, attempt, end, ask, away: Vec::new() });
     }
 }

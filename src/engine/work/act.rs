@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::check::check_output;
 use super::rows::write;
-use super::{Act, Done, Job, Ready, blocking, expression_failure, not_stored, shown};
+use super::{Act, Done, Job, Ready, Recorder, ask, blocking, expression_failure, not_stored, shown};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::payload::Payload;
@@ -18,7 +18,7 @@ use crate::tool::{ToolCall, ToolError};
 ///
 /// # Errors
 /// What no task can help: the output cannot be stored. The attempt stays open, its outcome unknown.
-pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Result<Done, String> {
+pub async fn execute(ports: &Ports, job: &Job, ready: &Ready, recorder: &Recorder) -> Result<Done, String> {
     let output = match &ready.act {
         Act::Evaluate => {
             let StepKind::Value { template } = &job.definition().kind else {
@@ -31,6 +31,7 @@ pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Result<Done, St
             Err(error) => Err(after_tool_error(call, &error)),
         },
         Act::Write { address, job, source_tables } => write(ports, address, job, *source_tables).await,
+        Act::Ask(asking) => return ask::attempt(ports, job, ready, asking, recorder).await,
     };
     match output {
         Err(end) => Ok(Done { end, verdict: None }),
@@ -38,7 +39,7 @@ pub async fn execute(ports: &Ports, job: &Job, ready: &Ready) -> Result<Done, St
     }
 }
 
-async fn call_tool(ports: &Ports, call: &ToolCall) -> Result<crate::tool::ToolResult, ToolError> {
+pub(super) async fn call_tool(ports: &Ports, call: &ToolCall) -> Result<crate::tool::ToolResult, ToolError> {
     use tracing::Instrument as _;
     let span = crate::telemetry::tool_span(&call.server, &call.tool, &call.call_key);
     let result = ports.tools.call(call).instrument(span.clone()).await;
@@ -54,16 +55,21 @@ async fn accept_output(ports: &Ports, job: &Job, ready: &Ready, output: Value) -
     {
         return Ok(Done { end: AttemptEnd::Failed(Failure::new(FailureKind::Schema, message)), verdict: None });
     }
-    let verdict = check_output(ports, job, ready, &output, false).await;
-    let payload = match Payload::inline(output) {
-        Ok(payload) => payload,
-        Err(output) => {
-            let blobs = ports.blobs.clone();
-            let stored = blocking(move || blobs.put_value(&output)).await;
-            stored.map_err(|error| not_stored("the output", &error))?
-        }
-    };
+    let verdict = check_output(ports, job, ready, &output, Some(&[])).await;
+    let payload = store(ports, output).await?;
     Ok(Done { end: AttemptEnd::Output(payload), verdict: Some(verdict) })
+}
+
+/// Keeps a value where it is durable before an event names it.
+pub(super) async fn store(ports: &Ports, value: Value) -> Result<Payload, String> {
+    match Payload::inline(value) {
+        Ok(payload) => Ok(payload),
+        Err(value) => {
+            let blobs = ports.blobs.clone();
+            let stored = blocking(move || blobs.put_value(&value)).await;
+            stored.map_err(|error| not_stored("the output", &error))
+        }
+    }
 }
 
 fn after_tool_error(call: &ToolCall, error: &ToolError) -> AttemptEnd {

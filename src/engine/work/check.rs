@@ -6,22 +6,33 @@ use serde_json::Value;
 
 use super::prepare::prepared_act;
 use super::{Act, Job, Ready};
+use crate::domain::failure::FailureKind;
 use crate::domain::payload::Payload;
 use crate::domain::verdict::{Judge, Verdict};
 use crate::engine::Ports;
 use crate::evidence;
 
-pub(super) async fn check_output(ports: &Ports, job: &Job, ready: &Ready, output: &Value, reused: bool) -> Verdict {
+/// What the checks say of an output. `called`: tools whose calls succeeded in the attempt, beside the step's own; `None`:
+/// the output was stored before.
+pub(super) async fn check_output(
+    ports: &Ports,
+    job: &Job,
+    ready: &Ready,
+    output: &Value,
+    called: Option<&[String]>,
+) -> Verdict {
     let step = job.definition();
+    let reused = called.is_none();
     if reused
         && let Some(schema) = &step.output_schema
         && let Err(message) = evidence::fits_schema(schema, output)
     {
-        return Verdict { by: Judge::Checks, accepted: false, evidence: Vec::new(), complaint: Some(message) };
+        return Verdict { kind: Some(FailureKind::Schema), ..Verdict::rejecting(Judge::Checks, message) };
     }
     let scope = ready.scope.clone().with("output", Arc::new(output.clone()));
     let called = match &ready.act {
         Act::Call(call) => vec![format!("{}.{}", call.server, call.tool)],
+        Act::Ask(_) => called.unwrap_or_default().to_vec(),
         Act::Evaluate | Act::Write { .. } => Vec::new(),
     };
     let written = match &ready.act {
@@ -33,12 +44,7 @@ pub(super) async fn check_output(ports: &Ports, job: &Job, ready: &Ready, output
 
 /// Judges the stored output of a task again: after a crash between its output and its verdict.
 pub async fn judge(ports: &Ports, job: &Job, output: &Payload) -> Verdict {
-    let rejected = |complaint: String| Verdict {
-        by: Judge::Checks,
-        accepted: false,
-        evidence: Vec::new(),
-        complaint: Some(complaint),
-    };
+    let rejected = |complaint: String| Verdict::rejecting(Judge::Checks, complaint);
     let value = match ports.blobs.read_value(output) {
         Ok(value) => value,
         Err(error) => return rejected(format!("the stored output cannot be read: {error}")),
@@ -48,7 +54,7 @@ pub async fn judge(ports: &Ports, job: &Job, output: &Payload) -> Verdict {
         Err(error) => return rejected(error.to_string()),
     };
     match prepared_act(ports, job, scope, &key).await {
-        Ok(ready) => check_output(ports, job, &ready, &value, true).await,
+        Ok(ready) => check_output(ports, job, &ready, &value, None).await,
         Err(failure) => rejected(failure.message),
     }
 }

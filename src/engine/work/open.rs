@@ -8,7 +8,7 @@ use super::{ITEMS_MAX, Job, Opened, blocking, default_key, expression_failure, k
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::identity::digest_value;
 use crate::domain::payload::Items;
-use crate::domain::plan::ForEach;
+use crate::domain::plan::{ForEach, StepKind};
 use crate::engine::Ports;
 use crate::journal::lines::LinesWriter;
 use crate::plan_file::expr::{self, ExprError};
@@ -18,10 +18,17 @@ use crate::plan_file::expr::{self, ExprError};
 /// # Errors
 /// What no step can help: the list cannot be stored.
 pub async fn open_step(ports: &Ports, job: &Job) -> Result<Opened, String> {
-    match opening(job) {
-        Opening::Known(opened) => Ok(opened),
-        Opening::List(items) => store_list(ports, job, items).await,
-    }
+    let opened = match opening(job) {
+        Opening::Known(opened) => opened,
+        Opening::List(items) => store_list(ports, job, items).await?,
+    };
+    let Opened::Items(items, _) = opened else { return Ok(opened) };
+    let step = job.definition();
+    let card = if let StepKind::Agent { name, .. } = &step.kind { ports.agents.get(name) } else { None };
+    Ok(match ports.ladders.of(&job.plan, step, card) {
+        Ok(ladder) => Opened::Items(items, Box::new(ladder)),
+        Err(failure) => Opened::Fault(failure),
+    })
 }
 
 /// Writes the list as a blob and sees that no two items share a key.
@@ -35,7 +42,7 @@ async fn store_list(ports: &Ports, job: &Job, items: Vec<Value>) -> Result<Opene
             items.iter().try_for_each(|item| lines.push(item))?;
             lines.finish()
         });
-        stored.map(Opened::Items).map_err(|error| not_stored("the list", &error))
+        stored.map(known).map_err(|error| not_stored("the list", &error))
     })
     .await
 }
@@ -64,6 +71,11 @@ fn distinct_keys(job: &Job, items: &[Value]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Items whose ladder is still to be found.
+fn known(items: Items) -> Opened {
+    Opened::Items(items, Box::default())
+}
+
 enum Opening {
     Known(Opened),
     /// Still to be stored.
@@ -82,14 +94,14 @@ fn opening(job: &Job) -> Opening {
         }
     }
     match &step.for_each {
-        None => Opening::Known(Opened::Items(Items::One)),
+        None => Opening::Known(known(Items::One)),
         Some(ForEach::Items(source)) => {
             let from = job.plan.index_of(source).expect("a checked plan names steps that are there");
-            Opening::Known(Opened::Items(Items::Flow { from }))
+            Opening::Known(known(Items::Flow { from }))
         }
         Some(ForEach::Range(template)) => match expr::render(template, &job.scope) {
             Ok(value) => match value.as_u64().and_then(|len| u32::try_from(len).ok()) {
-                Some(len) if len as usize <= ITEMS_MAX => Opening::Known(Opened::Items(Items::Range { len })),
+                Some(len) if len as usize <= ITEMS_MAX => Opening::Known(known(Items::Range { len })),
                 _ => refused(
                     FailureKind::BadInput,
                     format!("`range` needs a whole number from 0 to {ITEMS_MAX}, found {}", shown(&value)),

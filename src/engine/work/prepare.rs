@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::act::tool_failure;
+use super::ask::{Asking, offered};
 use super::check::check_output;
 use super::files::{file_contents, relative_paths, touched};
 use super::rows::write_job;
@@ -13,8 +14,8 @@ use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::identity::{Ingredients, digest_value, identity};
 use crate::domain::ids::Digest;
 use crate::domain::plan::{RepeatClass, Step, StepKind};
-use crate::engine::Ports;
 use crate::engine::values::Scope;
+use crate::engine::{AgentCard, Ports};
 use crate::plan_file::expr::{self, ExprError};
 use crate::tool::{ToolCall, ToolError, ToolSpec};
 
@@ -74,12 +75,15 @@ pub(super) async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &s
                 scope,
             })
         }
-        StepKind::Agent { name, with, .. } => {
+        StepKind::Agent { name, with, prompt } => {
             let with = render_object(with, &scope).map_err(failed)?;
             let card = ports
                 .agents
                 .get(name)
                 .ok_or_else(|| Failure::new(FailureKind::BadInput, format!("no agent is called `{name}`")))?;
+            if let Some(prompt) = prompt {
+                return asking(ports, job, scope, key, card, prompt, with).await;
+            }
             // Rows belong to their item: two items with equal rows (none, say) are two writes, not one.
             let of_identity = json!({ "with": with, "item": key });
             let identity = identity(&Ingredients {
@@ -101,6 +105,49 @@ pub(super) async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &s
             })
         }
     }
+}
+
+/// A step that asks a model: its prompt, its tools, and the schema of its answer.
+async fn asking(
+    ports: &Ports,
+    job: &Job,
+    scope: Scope,
+    key: &str,
+    card: &AgentCard,
+    prompt: &str,
+    with: Map<String, Value>,
+) -> Result<Ready, Failure> {
+    let step = job.definition();
+    let rendered =
+        expr::render(&Value::String(prompt.to_owned()), &scope).map_err(|error| expression_failure(&error))?;
+    let task = match rendered {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let schema = step.output_schema.clone().or_else(|| card.spec.output_schema.clone());
+    let tools = offered(ports, step, &card.spec).await?;
+    let contents = file_contents(ports, &scope, job, &with, &step.files).await;
+    let of_identity = json!({
+        "with": relative_paths(ports, &with, &step.files), "prompt": task, "tools": step.tools,
+    });
+    let identity = identity(&Ingredients {
+        kind: "agent",
+        name: &card.spec.name,
+        output_version: &card.output_version,
+        text: &card.text,
+        with: &of_identity,
+        output_schema: schema.as_ref(),
+        files: &contents,
+    });
+    let asking = Asking { spec: card.spec.clone(), task, with, tools, schema };
+    Ok(Ready {
+        key: key.to_owned(),
+        identity: Some(identity),
+        // Its intent is durable first, so that no reply is ever lost; in itself it changes nothing.
+        repeat: RepeatClass::Idempotent,
+        act: Act::Ask(Box::new(asking)),
+        scope,
+    })
 }
 
 /// The key of a call: the same for each repetition, another one for each run and item. Never the attempt's number.
@@ -163,7 +210,7 @@ async fn reusable(ports: &Ports, job: &Job, ready: &Ready) -> Option<Prepared> {
         }
     }
     let output = ports.blobs.read_value(&found.output).ok()?;
-    let verdict = check_output(ports, job, ready, &output, true).await;
+    let verdict = check_output(ports, job, ready, &output, None).await;
     verdict.accepted.then(|| Prepared::Reuse {
         key: ready.key.clone(),
         identity,

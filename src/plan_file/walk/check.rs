@@ -84,7 +84,7 @@ impl<'a> Walker<'a> {
     fn file_check(&mut self, node: &'a Node, stand: Stand, scope: &mut Scope<'_>, at: &At<'_>) -> Option<Check> {
         if let Data::Str(path) = &node.data {
             self.template(node, path, stand, scope, at);
-            return Some(Check::File { path: path.clone(), exists: Some(true), parses: None });
+            return Some(Check::File { path: path.clone(), exists: Some(true), parses: None, changed: None });
         }
         let Data::Map(entries) = &node.data else {
             self.expected("a map with `path`", node, at);
@@ -98,7 +98,7 @@ impl<'a> Walker<'a> {
             self.fault(name.span(), &at.key("parses"), "a file that must not exist cannot be parsed");
         }
         let exists = if exists.is_none() && parses.is_none() { Some(true) } else { exists };
-        Some(Check::File { path: path?, exists, parses: parses.map(str::to_owned) })
+        Some(Check::File { path: path?, exists, parses: parses.map(str::to_owned), changed: None })
     }
 
     fn sql_check(&mut self, node: &'a Node, stand: Stand, scope: &mut Scope<'_>, at: &At<'_>) -> Option<Check> {

@@ -108,6 +108,7 @@ impl<'a> Walker<'a> {
             inputs,
             steps: steps.into_iter().map(|(step, _)| step).collect(),
             ladders,
+            model_servers: BTreeMap::new(),
             source_digest,
         };
         self.graph(raw, &ids)

@@ -91,6 +91,10 @@ impl<'a> Walker<'a> {
             repeat,
             reuse: own.reuse.or(defaults.reuse),
             files,
+            agree: None,
+            tools: None,
+            grants: None,
+            idle_timeout_ms: None,
             judge: None,
         };
         let span = fields.get("id").map_or(start, Node::span);

@@ -120,6 +120,8 @@ enum Happening {
 
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
+    /// With files that wait for acceptance.
+    Files,
     Good,
     Wrong,
     Transient,
@@ -132,6 +134,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         6 => Just(Outcome::Good),
         2 => Just(Outcome::Wrong),
+        1 => Just(Outcome::Files),
         2 => Just(Outcome::Transient),
         1 => Just(Outcome::Permanent),
         1 => Just(Outcome::Unworkable),
@@ -165,12 +168,13 @@ fn nonsense() -> impl Strategy<Value = Command> {
         (task.clone(), repeat).prop_map(|(task, repeat)| start(task, repeat)),
         (task.clone(), verdict.clone()).prop_map(|(task, verdict)| reuse(task, verdict)),
         (task.clone(), 0..3_u32, outcome(), ask.clone()).prop_map(|(task, attempt, outcome, ask)| {
-            Command::EndAttempt { task, attempt, end: end(outcome), ask }
+            Command::EndAttempt { task, attempt, end: end(outcome), ask, away: Vec::new() }
         }),
         (task.clone(), 0..3_u32, verdict).prop_map(|(task, attempt, verdict)| Command::Judge {
             task,
             attempt,
-            verdict
+            verdict,
+            away: Vec::new()
         }),
         (ask.clone(), 0..4_u8).prop_map(|(ask, answer)| Command::Answer {
             ask,
@@ -210,7 +214,8 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 }
 
 fn ladder() -> Ladder {
-    Ladder { local: vec!["A".to_owned()], paid: vec!["claude".to_owned()], threshold: 2 }
+    let local = vec!["A".to_owned(), "B".to_owned()];
+    Ladder { local, paid: vec!["claude".to_owned()], threshold: 2, seconds: Vec::new(), server_wait_ms: 20 }
 }
 
 fn failure(kind: FailureKind) -> Failure {
@@ -226,7 +231,7 @@ fn judge_of(by: u8) -> Judge {
 }
 
 fn verdict(by: Judge, accepted: bool) -> Verdict {
-    Verdict { by, accepted, evidence: Vec::new(), complaint: None }
+    Verdict { accepted, ..Verdict::accepting(by, Vec::new()) }
 }
 
 fn start(task: TaskId, repeat: RepeatClass) -> Command {
@@ -247,6 +252,11 @@ fn reuse(task: TaskId, verdict: Verdict) -> Command {
 fn end(outcome: Outcome) -> AttemptEnd {
     match outcome {
         Outcome::Good => AttemptEnd::Output(Payload::Inline(json!(1))),
+        Outcome::Files => AttemptEnd::Made {
+            output: Payload::Inline(json!(1)),
+            claimed: Some("done".to_owned()),
+            staged: Some(Payload::Inline(json!(["a"]))),
+        },
         Outcome::Wrong => AttemptEnd::Failed(failure(FailureKind::Check)),
         Outcome::Transient => AttemptEnd::Failed(failure(FailureKind::Busy)),
         Outcome::Permanent => AttemptEnd::Failed(failure(FailureKind::Missing)),
@@ -311,14 +321,20 @@ impl Watched {
             Happening::End(at, outcome) => {
                 let open: Vec<TaskId> = state.open_attempts().map(|(task, _)| task).collect();
                 let task = *(!open.is_empty()).then(|| at.get(&open))?;
-                Command::EndAttempt { task, attempt: state.tasks[&task].attempts, end: end(outcome), ask }
+                Command::EndAttempt {
+                    task,
+                    attempt: state.tasks[&task].attempts,
+                    end: end(outcome),
+                    ask,
+                    away: Vec::new(),
+                }
             }
             Happening::Judge(at, accepted) => {
                 let judges: Vec<Due> = due(state).into_iter().filter(|due| matches!(due, Due::Judge { .. })).collect();
                 let Due::Judge { task, attempt, by } = (!judges.is_empty()).then(|| at.get(&judges))?.clone() else {
                     unreachable!("only judges were kept")
                 };
-                Command::Judge { task, attempt, verdict: verdict(by, accepted) }
+                Command::Judge { task, attempt, verdict: verdict(by, accepted), away: Vec::new() }
             }
             Happening::Answer(at, answer) => {
                 let asks: Vec<_> = state.head.asks.iter().map(|(id, ask)| (*id, ask.kind)).collect();
@@ -355,7 +371,10 @@ impl Watched {
             Due::Open { step } => match outcome {
                 Outcome::Permanent => Command::FailStep { step, failure: failure(FailureKind::BadInput) },
                 Outcome::Unworkable => Command::SkipStep { step, reason: "no".to_owned(), for_failure: false },
-                _ => Command::OpenStep { step, items: items(&self.story.state, step), ladder: Ladder::default() },
+                Outcome::Good => {
+                    Command::OpenStep { step, items: items(&self.story.state, step), ladder: Ladder::default() }
+                }
+                _ => Command::OpenStep { step, items: items(&self.story.state, step), ladder: ladder() },
             },
             Due::Start { task } => match outcome {
                 Outcome::Unknown => start(task, RepeatClass::Unsafe),
@@ -367,9 +386,17 @@ impl Watched {
                 self.story.now_ms = self.story.now_ms.max(at_ms);
                 start(task, RepeatClass::Read)
             }
-            Due::Judge { task, attempt, by } => {
-                Command::Judge { task, attempt, verdict: verdict(by, matches!(outcome, Outcome::Good)) }
+            Due::Judge { task, attempt, by } => Command::Judge {
+                task,
+                attempt,
+                verdict: verdict(by, matches!(outcome, Outcome::Good)),
+                away: Vec::new(),
+            },
+            Due::Place { task } => {
+                let conflict = failure(FailureKind::Conflict);
+                Command::EndPlacing { task, failure: (!matches!(outcome, Outcome::Good)).then_some(conflict) }
             }
+            Due::Hold { step } => Command::HoldStep { step, ask: self.story.ask_id() },
             Due::JudgeStep { step } => {
                 Command::JudgeStep { step, verdict: verdict(Judge::Checks, matches!(outcome, Outcome::Good)) }
             }
@@ -387,7 +414,7 @@ impl Watched {
         for (task, attempt) in open {
             let end = AttemptEnd::Unknown { what: "w".to_owned(), failure: None };
             let ask = self.story.ask_id();
-            self.story.tell(Command::EndAttempt { task, attempt, end, ask }).unwrap();
+            self.story.tell(Command::EndAttempt { task, attempt, end, ask, away: Vec::new() }).unwrap();
         }
         assert_eq!(self.story.state.open_attempts().count(), 0);
     }
@@ -447,8 +474,12 @@ impl Watched {
             for (_, task) in state.tasks_of(step) {
                 match &task.phase {
                     TaskPhase::Pending | TaskPhase::RetryAt { .. } => counts.pending += 1,
-                    TaskPhase::Running { .. } | TaskPhase::Judging { .. } => counts.running += 1,
-                    TaskPhase::InDoubt { .. } | TaskPhase::AwaitsApproval { .. } => counts.waiting += 1,
+                    TaskPhase::Running { .. } | TaskPhase::Judging { .. } | TaskPhase::Placing { .. } => {
+                        counts.running += 1;
+                    }
+                    TaskPhase::InDoubt { .. } | TaskPhase::AwaitsApproval { .. } | TaskPhase::Held { .. } => {
+                        counts.waiting += 1;
+                    }
                     TaskPhase::Done { reused, .. } => {
                         counts.done += 1;
                         counts.reused += u32::from(reused.is_some());
@@ -466,7 +497,16 @@ impl Watched {
             let parallel = state.tasks_of(step).filter(|(_, task)| matches!(task.phase, TaskPhase::Running { .. }));
             assert!(parallel.count() <= state.step(step).max_parallel as usize);
         }
-        let asked: BTreeSet<TaskId> = state.head.asks.values().map(|ask| ask.task).collect();
+        let asks = state.head.asks.values().filter(|ask| ask.kind != AskKind::Hold);
+        let asked: BTreeSet<TaskId> = asks.map(|ask| ask.task).collect();
+        for (id, ask) in state.head.asks.iter().filter(|(_, ask)| ask.kind == AskKind::Hold) {
+            let hold = state.steps[ask.task.step as usize].hold.as_ref();
+            assert_eq!(
+                hold.and_then(|hold| hold.ask),
+                Some(*id),
+                "each question about a step belongs to one that is held"
+            );
+        }
         let waiting = state
             .tasks
             .iter()
@@ -496,7 +536,7 @@ impl Watched {
             let command = match (open, next, ask) {
                 (Some((task, attempt)), ..) => {
                     let ask = self.story.ask_id();
-                    Command::EndAttempt { task, attempt, end: end(outcome), ask }
+                    Command::EndAttempt { task, attempt, end: end(outcome), ask, away: Vec::new() }
                 }
                 (None, Some(due), _) => self.of_due(due, outcome),
                 (None, None, Some((ask, kind))) => answered(ask, kind, 0),
@@ -514,6 +554,7 @@ fn answered(ask: AskId, kind: AskKind, answer: u8) -> Command {
     match kind {
         AskKind::InDoubt => Command::Answer { ask, answer: answer_of(answer), by: "b".to_owned() },
         AskKind::Approval => Command::Approve { ask, granted: answer < 3, by: "b".to_owned() },
+        AskKind::Hold => Command::AnswerHold { ask, go: answer < 2, by: "b".to_owned() },
     }
 }
 
@@ -575,7 +616,7 @@ proptest! {
                 stormy.crash();
             } else if let Some((task, attempt)) = open {
                 let ask = stormy.story.ask_id();
-                stormy.story.tell(Command::EndAttempt { task, attempt, end: end(Outcome::Good), ask }).unwrap();
+                stormy.story.tell(Command::EndAttempt { task, attempt, end: end(Outcome::Good), ask, away: Vec::new() }).unwrap();
             } else if let Some(next) = due(&stormy.story.state).into_iter().next() {
                 let command = stormy.of_due(next, Outcome::Good);
                 stormy.story.tell(command).unwrap();

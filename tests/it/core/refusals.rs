@@ -133,7 +133,7 @@ fn a_question_is_asked_under_an_id_of_its_own() {
     story.run("open a; open v; start a.0 unsafe; start v unsafe; lost a.0");
     let taken = story.asks[0];
     let end = ollmcp::domain::command::AttemptEnd::Unknown { what: "w".to_owned(), failure: None };
-    let command = Command::EndAttempt { task: TaskId::new(4, 0), attempt: 1, end, ask: taken };
+    let command = Command::EndAttempt { task: TaskId::new(4, 0), attempt: 1, end, ask: taken, away: Vec::new() };
     assert_eq!(story.tell(command).unwrap_err(), Refusal::AskTaken(taken));
     story.run("answer 1 again");
     let command =

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use ollmcp::domain::command::{AttemptEnd, Command, Refusal};
 use ollmcp::domain::event::{DoubtAnswer, Event, Origin, Stamped, StepEnd, TaskEnd, Usage, decode, encode};
 use ollmcp::domain::failure::{Failure, FailureKind};
+use ollmcp::domain::identity::digest_bytes;
 use ollmcp::domain::ids::{AskId, Digest, RunId, StepId, StepIndex, TaskId};
 use ollmcp::domain::ladder::{Ladder, Rung};
 use ollmcp::domain::payload::{BlobRef, Items, Payload};
@@ -50,6 +51,10 @@ impl Plans {
             repeat: None,
             reuse: None,
             files: Vec::new(),
+            agree: None,
+            tools: None,
+            grants: None,
+            idle_timeout_ms: None,
             judge: None,
         }
     }
@@ -82,6 +87,7 @@ impl Plans {
             inputs: Vec::new(),
             steps,
             ladders: std::collections::BTreeMap::new(),
+            model_servers: std::collections::BTreeMap::new(),
             source_digest: String::new(),
         };
         Plan::try_from(raw).unwrap()
@@ -144,7 +150,8 @@ impl Story {
     }
 
     fn happen(&mut self, event: Event) {
-        if let Event::CallInDoubt { ask, .. } | Event::ApprovalAsked { ask, .. } = &event {
+        if let Event::CallInDoubt { ask, .. } | Event::ApprovalAsked { ask, .. } | Event::StepHeld { ask, .. } = &event
+        {
             self.asks.push(*ask);
         }
         let stamped = Stamped::new(self.now_ms, event);
@@ -160,13 +167,15 @@ impl Story {
     pub(crate) fn consequences(&mut self) -> Vec<Event> {
         let mut all = Vec::new();
         for _ in 0..1_000 {
-            let follows: Vec<Command> = due(&self.state)
-                .into_iter()
-                .filter_map(|due| match due {
-                    Due::Consequence(command) => Some(command),
-                    _ => None,
-                })
-                .collect();
+            let now = due(&self.state);
+            let mut follows: Vec<Command> = Vec::new();
+            for due in now {
+                match due {
+                    Due::Consequence(command) => follows.push(command),
+                    Due::Hold { step } => follows.push(Command::HoldStep { step, ask: self.ask_id() }),
+                    _ => {}
+                }
+            }
             if follows.is_empty() {
                 return all;
             }
@@ -233,7 +242,13 @@ impl Story {
                 }
             }
             "output" => self.end(task(1), attempt(task(1)), AttemptEnd::Output(Payload::Inline(json!("new")))),
-            "fail" => self.end(task(1), attempt(task(1)), AttemptEnd::Failed(failure(words[2]))),
+            "fail" => {
+                let of_check = words.iter().find_map(|word| word.strip_prefix("of:")).map(str::to_owned);
+                let away = words.iter().find_map(|word| word.strip_prefix("away:")).unwrap_or_default();
+                let away = away.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+                let end = AttemptEnd::Failed(failure(words[2]).of_check(of_check));
+                Command::EndAttempt { task: task(1), attempt: attempt(task(1)), end, ask: self.ask_id(), away }
+            }
             "lost" => {
                 let failure = words.get(2).filter(|word| !word.starts_with('#')).map(|kind| failure(kind));
                 self.end(task(1), attempt(task(1)), AttemptEnd::Unknown { what: "the call".to_owned(), failure })
@@ -244,8 +259,45 @@ impl Story {
                     () if has("agreement") => Judge::Agreement,
                     () => Judge::Checks,
                 };
-                Command::Judge { task: task(1), attempt: attempt(task(1)), verdict: verdict(by, words[0] == "accept") }
+                Command::Judge {
+                    task: task(1),
+                    attempt: attempt(task(1)),
+                    verdict: verdict(by, words[0] == "accept"),
+                    away: Vec::new(),
+                }
             }
+            "turn" => {
+                let usage = Usage { model: "m".to_owned(), input_tokens: 100, output_tokens: 10, cost_microdollars: 0 };
+                let request = digest_bytes(words[2].as_bytes());
+                let reply = Payload::Inline(json!(words[2]));
+                Command::TakeTurn { task: task(1), attempt: attempt(task(1)), request, reply, usage }
+            }
+            "call" => Command::StartCall {
+                task: task(1),
+                attempt: attempt(task(1)),
+                call: words[2].to_owned(),
+                tool: "box.send".to_owned(),
+                repeat: if has("unsafe") { RepeatClass::Unsafe } else { RepeatClass::Idempotent },
+            },
+            "called" => Command::EndCall {
+                task: task(1),
+                attempt: attempt(task(1)),
+                call: words[2].to_owned(),
+                succeeded: !has("badly"),
+                result: Payload::Inline(json!("sent")),
+            },
+            "made" => {
+                let staged = has("files").then(|| Payload::Inline(json!(["a.txt"])));
+                let end = AttemptEnd::Made {
+                    output: Payload::Inline(json!("new")),
+                    claimed: Some("done!".to_owned()),
+                    staged,
+                };
+                self.end(task(1), attempt(task(1)), end)
+            }
+            "placed" => Command::EndPlacing { task: task(1), failure: has("conflict").then(|| failure("conflict")) },
+            "go" => Command::AnswerHold { ask: self.asked(words[1]), go: true, by: "ann".to_owned() },
+            "stop" => Command::AnswerHold { ask: self.asked(words[1]), go: false, by: "ann".to_owned() },
             "answer" => {
                 let answer = match words[2] {
                     "happened" => DoubtAnswer::Happened { output: Payload::Inline(json!("told")) },
@@ -274,7 +326,7 @@ impl Story {
     }
 
     fn end(&mut self, task: TaskId, attempt: u32, end: AttemptEnd) -> Command {
-        Command::EndAttempt { task, attempt, end, ask: self.ask_id() }
+        Command::EndAttempt { task, attempt, end, ask: self.ask_id(), away: Vec::new() }
     }
 
     fn asked(&self, number: &str) -> AskId {
@@ -389,10 +441,24 @@ impl Story {
                 };
                 format!("{} is {} by {by}", task(t), accepted(verdict))
             }
-            Event::TaskClimbed { task: t, to, .. } => format!("{} goes{}", task(t), on_rung(to)),
-            Event::TaskRetryAt { task: t, retry_at_ms } => {
-                format!("{} waits until +{}", task(t), retry_at_ms - START_MS)
+            Event::TaskClimbed { task: t, to, for_server, .. } => {
+                format!("{} goes{}{}", task(t), on_rung(to), if *for_server { " uncounted" } else { "" })
             }
+            Event::TaskRetryAt { task: t, retry_at_ms, for_server } => {
+                let why = if *for_server { " for a server" } else { "" };
+                format!("{} waits{why} until +{}", task(t), retry_at_ms - START_MS)
+            }
+            Event::TurnTaken { task: t, .. } => format!("{} has a reply", task(t)),
+            Event::CallStarted { task: t, call, .. } => format!("{} calls {call}", task(t)),
+            Event::CallEnded { task: t, call, succeeded, .. } => {
+                format!("{} called {call}{}", task(t), if *succeeded { "" } else { " badly" })
+            }
+            Event::TaskHeld { task: t, to, .. } => format!("{} held before{}", task(t), on_rung(to)),
+            Event::StepHeld { step: s, what, .. } => {
+                format!("{} HELD: {}", step(s), what.split(". ").next().unwrap())
+            }
+            Event::HoldAnswered { step: s, go, .. } => format!("{}: {}", step(s), if *go { "go" } else { "stop" }),
+            Event::TaskAccepted { task: t } => format!("{} accepted", task(t)),
             Event::TaskDone { task: t } => format!("{} done", task(t)),
             Event::TaskReused { task: t, .. } => format!("{} reused", task(t)),
             Event::TaskEnded { task: t, end } => match end {
@@ -427,6 +493,8 @@ impl Story {
                     format!("judge {}.{} by {by:?}", self.state.step(task.step).id, task.item)
                 }
                 Due::JudgeStep { step } => format!("judge {}", self.state.step(step).id),
+                Due::Place { task } => format!("place {}.{}", self.state.step(task.step).id, task.item),
+                Due::Hold { step } => format!("hold {}", self.state.step(step).id),
             };
             let _ = write!(out, "{separator}{text}");
         }
@@ -473,9 +541,11 @@ fn task_of(state: &RunState, text: &str) -> TaskId {
 fn ladder(words: &[&str]) -> Ladder {
     let Some(at) = words.iter().position(|word| *word == "ladder") else { return Ladder::default() };
     let (local, paid) = words[at + 1].split_once('|').unwrap_or((words[at + 1], ""));
-    let names = |text: &str| text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let names = |text: &str| text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     let threshold = words.get(at + 2).and_then(|word| word.strip_prefix('x')).map_or(2, |n| n.parse().unwrap());
-    Ladder { local: names(local), paid: names(paid), threshold }
+    let seconds = words.iter().find_map(|word| word.strip_prefix("agree:")).map_or_else(Vec::new, names);
+    let server_wait_ms = words.iter().find_map(|word| word.strip_prefix("wait:")).map_or(0, |n| n.parse().unwrap());
+    Ladder { local: names(local), paid: names(paid), threshold, seconds, server_wait_ms }
 }
 
 pub(crate) fn failure(kind: &str) -> Failure {
@@ -489,7 +559,7 @@ fn kind_word(kind: FailureKind) -> String {
 
 fn verdict(by: Judge, is_accepted: bool) -> Verdict {
     let complaint = (!is_accepted).then(|| "not good".to_owned());
-    Verdict { by, accepted: is_accepted, evidence: vec!["seen".to_owned()], complaint }
+    Verdict { accepted: is_accepted, complaint, ..Verdict::accepting(by, vec!["seen".to_owned()]) }
 }
 
 fn accepted(verdict: &Verdict) -> &'static str {

@@ -21,7 +21,11 @@ type Row = (String, String, String);
 const PHASES: &[(&str, &str)] = &[
     ("(none)", "open a ladder L|P"),
     ("running", "open a ladder L|P; start a.0"),
+    ("running", "open a ladder L|P; start a.0; call a.0 open"),
     ("judging", "open a ladder L|P; start a.0; output a.0"),
+    ("judging", "open a ladder L|P; start a.0; made a.0 files"),
+    ("placing", "open a ladder L|P; start a.0; made a.0 files; accept a.0"),
+    ("held", "open a ladder L|P; start a.0; fail a.0 check; start a.0; fail a.0 check"),
     ("pending", "open a ladder L|P; start a.0; lost a.0"),
     ("in doubt", "open a ladder L|P; start a.0 unsafe; lost a.0"),
     ("waiting for a time", "open a ladder L|P; start a.0; fail a.0 busy"),
@@ -40,6 +44,8 @@ fn word(phase: Option<&TaskPhase>) -> &'static str {
         Some(TaskPhase::RetryAt { .. }) => "waiting for a time",
         Some(TaskPhase::Running { .. }) => "running",
         Some(TaskPhase::Judging { .. }) => "judging",
+        Some(TaskPhase::Placing { .. }) => "placing",
+        Some(TaskPhase::Held { .. }) => "held",
         Some(TaskPhase::InDoubt { .. }) => "in doubt",
         Some(TaskPhase::AwaitsApproval { .. }) => "waiting for approval",
         Some(TaskPhase::Done { .. }) => "done",
@@ -58,7 +64,7 @@ fn events(story: &Story, task: TaskId) -> Vec<Event> {
     let open = story.state.head.asks.keys().next().copied();
     let ask = open.unwrap_or(AskId(Uuid::nil()));
     let output = Payload::Inline(json!(1));
-    let verdict = |accepted| Verdict { by: Judge::Checks, accepted, evidence: Vec::new(), complaint: None };
+    let verdict = |accepted| Verdict { accepted, ..Verdict::accepting(Judge::Checks, Vec::new()) };
     let answers =
         [DoubtAnswer::Happened { output: output.clone() }, DoubtAnswer::Again, DoubtAnswer::Skip, DoubtAnswer::Fail];
     let ends = [
@@ -77,14 +83,31 @@ fn events(story: &Story, task: TaskId) -> Vec<Event> {
             key: "k".to_owned(),
             identity: None,
         },
-        Event::AttemptSucceeded { task, attempt, output: output.clone() },
+        Event::AttemptSucceeded { task, attempt, output: output.clone(), claimed: None, staged: None },
+        Event::TurnTaken {
+            task,
+            attempt,
+            request: Digest([1; 32]),
+            reply: output.clone(),
+            usage: ollmcp::domain::event::Usage::default(),
+        },
+        Event::CallStarted {
+            task,
+            attempt,
+            call: "k".to_owned(),
+            tool: "box.send".to_owned(),
+            repeat: RepeatClass::Unsafe,
+        },
+        Event::CallEnded { task, attempt, call: "open".to_owned(), succeeded: true, result: output.clone() },
+        Event::TaskHeld { task, to: Rung::Paid("P".to_owned()), failure: failure("check") },
+        Event::TaskAccepted { task },
         Event::AttemptFailed { task, attempt, failure: failure("check") },
         Event::AttemptInterrupted { task, attempt },
         Event::CallInDoubt { task, attempt, ask: AskId(Uuid::from_u128(77)), what: "w".to_owned() },
         Event::VerdictGiven { task, attempt, verdict: verdict(true) },
         Event::VerdictGiven { task, attempt, verdict: verdict(false) },
-        Event::TaskClimbed { task, from: rung, to: Rung::Paid("P".to_owned()) },
-        Event::TaskRetryAt { task, retry_at_ms: 5 },
+        Event::TaskClimbed { task, from: rung, to: Rung::Paid("P".to_owned()), for_server: false },
+        Event::TaskRetryAt { task, retry_at_ms: 5, for_server: false },
         Event::TaskDone { task },
         Event::TaskReused {
             task,
@@ -112,7 +135,7 @@ fn name(event: &Event) -> String {
 fn found() -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     for (from, given) in PHASES {
-        let step = Plans::each("a", 3);
+        let step = Plans::each("a", 9);
         let step = match *from {
             "quarantined" => quarantine(step, None),
             "failed" => on(step, ollmcp::domain::plan::OnError::Continue),
@@ -145,8 +168,8 @@ fn written() -> BTreeSet<Row> {
         let names = event.split('`').skip(1).step_by(2);
         for event in names {
             for from in from.split(", ").flat_map(phases) {
-                for to in to.split(", ").flat_map(phases) {
-                    rows.insert((from.clone(), event.to_owned(), to));
+                for target in to.split(", ").flat_map(phases).filter(|target| to != "the same" || *target == from) {
+                    rows.insert((from.clone(), event.to_owned(), target));
                 }
             }
         }
@@ -158,7 +181,8 @@ fn written() -> BTreeSet<Row> {
 fn phases(cell: &str) -> Vec<String> {
     match cell {
         "waiting" => ["in doubt", "waiting for a time", "waiting for approval"].map(str::to_owned).to_vec(),
-        "pending on another rung" => vec!["pending".to_owned()],
+        "pending on another rung" | "pending on a paid rung" => vec!["pending".to_owned()],
+        "the same" => ["running", "judging"].map(str::to_owned).to_vec(),
         other => vec![other.to_owned()],
     }
 }
@@ -189,7 +213,7 @@ fn events_that_do_not_follow_are_corruption() {
     story.run("open a; open b; start a.0");
     let task = TaskId::new(0, 0);
     let wrong = [
-        Event::AttemptSucceeded { task, attempt: 2, output: Payload::Inline(json!(1)) },
+        Event::AttemptSucceeded { task, attempt: 2, output: Payload::Inline(json!(1)), claimed: None, staged: None },
         Event::AttemptFailed { task: TaskId::new(0, 1), attempt: 1, failure: failure("check") },
         Event::AttemptFailed { task: TaskId::new(9, 0), attempt: 1, failure: failure("check") },
         Event::StepOpened { step: 0, items: ollmcp::domain::payload::Items::One, ladder: Default::default() },

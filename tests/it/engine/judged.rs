@@ -25,13 +25,13 @@ async fn with_verdict(accepted: bool) -> RunExit {
     let exit = booted.start_as(run, &judged(), false);
     let by_checks = |event: &Event| matches!(event, Event::VerdictGiven { .. }).then_some(());
     booted.event(by_checks).await;
-    let verdict = Verdict {
-        by: Judge::Validator("VALIDATOR".to_owned()),
-        accepted,
-        evidence: vec!["read it".to_owned()],
-        complaint: (!accepted).then(|| "too short".to_owned()),
-    };
-    booted.request(run, Command::Judge { task: TaskId::new(0, 0), attempt: 1, verdict }).await.unwrap();
+    let by = Judge::Validator("VALIDATOR".to_owned());
+    let complaint = (!accepted).then(|| "too short".to_owned());
+    let verdict = Verdict { accepted, complaint, ..Verdict::accepting(by, vec!["read it".to_owned()]) };
+    booted
+        .request(run, Command::Judge { task: TaskId::new(0, 0), attempt: 1, verdict, away: Vec::new() })
+        .await
+        .unwrap();
     exit.await.unwrap()
 }
 

@@ -29,6 +29,9 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+const WRITER: &str =
+    "---\nname: DATABASE_WRITER\ndescription: writes rows\nformat: 1\ndeterministic: true\n---\nWrite.\n";
+
 /// What a scripted call does.
 pub(crate) enum Reply {
     Value(Value),
@@ -451,11 +454,15 @@ impl World {
             Arc::new(DyingJournal { memory, cut, appends: AtomicU64::new(0), reached: tokio::sync::Semaphore::new(0) });
         let (tell, events) = mpsc::unbounded_channel();
         let shown = Arc::new(Mutex::new(Shown::default()));
-        let card = AgentCard { text: "writes rows".to_owned(), output_version: "1".to_owned() };
+        let spec = ollmcp::agent::AgentSpec::parse(WRITER, "DATABASE_WRITER.md", None).unwrap();
+        let card = AgentCard { text: "writes rows".to_owned(), output_version: "1".to_owned(), spec: Arc::new(spec) };
         let ports = Ports {
             journal: journal.clone(),
             blobs: self.blobs.clone(),
             memory: Arc::new(FromJournal(journal.clone())),
+            models: Arc::new(ollmcp::app::models::NoModels),
+            ladders: Arc::default(),
+            staging: self.folder.path().join("staging"),
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
             databases: Arc::new(TableRoom(self.tables.clone())),

@@ -102,7 +102,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     let checks = prop::collection::vec(
         prop_oneof![
             Just(Check::Expression("output.a == 'b' and inputs.n > 1".to_owned())),
-            any_text().prop_map(|path| Check::File { path, exists: Some(false), parses: None }),
+            any_text().prop_map(|path| Check::File { path, exists: Some(false), parses: None, changed: None }),
             (any_text(), any_json()).prop_map(|(query, equals)| Check::Sql {
                 database: "sqlite:x.db".to_owned(),
                 query,
@@ -134,6 +134,10 @@ fn any_step() -> impl Strategy<Value = Step> {
             output_schema: flags.2.map(|_| json!({ "type": "object" })),
             reuse: flags.2,
             files: Vec::new(),
+            agree: None,
+            tools: None,
+            grants: None,
+            idle_timeout_ms: None,
             judge: None,
         },
     )
@@ -169,6 +173,7 @@ fn any_plan() -> impl Strategy<Value = RawPlan> {
                 inputs: vec![input],
                 steps,
                 ladders: [("default".to_owned(), vec!["a:b".to_owned()])].into(),
+                model_servers: std::collections::BTreeMap::new(),
                 source_digest: String::new(),
             }
         })

@@ -1,0 +1,360 @@
+//! Grounded arguments: a path, name or identifier in a call must occur in what the task was given or has seen. Pure.
+//!
+//! A *new* name is allowed where the tool creates it. Free text (contents, queries, patterns) is nobody's name.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::domain::nearest::nearest;
+
+/// Names that are kept of what was seen, and quoted in a refusal from.
+const NAMES_MAX: usize = 20_000;
+/// Candidates that a refusal quotes.
+const CANDIDATES_MAX: usize = 6;
+/// Text that is searched word by word.
+const TEXT_BYTES_MAX: usize = 8 << 20;
+
+/// Words of argument names whose values are names of something that exists.
+const NAMING: &[&str] = &[
+    "path",
+    "paths",
+    "file",
+    "files",
+    "filename",
+    "folder",
+    "dir",
+    "directory",
+    "root",
+    "source",
+    "src",
+    "id",
+    "ids",
+    "key",
+    "database",
+    "table",
+    "url",
+    "uri",
+    "from",
+];
+/// The same, for a thing that the tool may create.
+const CREATING: &[&str] = &["to", "target", "dest", "destination", "output"];
+
+/// What a task was given and has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Grounds {
+    text: String,
+    names: BTreeSet<String>,
+    workspace: String,
+}
+
+/// An argument that occurs nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ungrounded {
+    /// Its name.
+    pub argument: String,
+    /// Its value.
+    pub value: String,
+    /// Names that were seen and are near, best first.
+    pub candidates: Vec<String>,
+}
+
+impl Ungrounded {
+    /// What the model is told.
+    #[must_use]
+    pub fn complaint(&self, tool: &str) -> String {
+        let value = &self.value;
+        let head = format!(
+            "{tool} was not called: `{}` is `{value}`, which occurs in nothing this task was given",
+            self.argument
+        );
+        if self.candidates.is_empty() {
+            format!("{head}. Take names from the task or from a result, letter by letter")
+        } else {
+            let quoted: Vec<String> = self.candidates.iter().map(|name| format!("`{name}`")).collect();
+            format!("{head}. There are: {}", quoted.join(", "))
+        }
+    }
+}
+
+impl Grounds {
+    /// Nothing seen yet. Paths below `workspace` count with and without it.
+    #[must_use]
+    pub fn new(workspace: &Path) -> Self {
+        Self { workspace: workspace.display().to_string(), ..Self::default() }
+    }
+
+    /// Adds text of the task, its inputs or a result.
+    pub fn see(&mut self, text: &str) {
+        let room = TEXT_BYTES_MAX.saturating_sub(self.text.len());
+        let text = &text[..floor(text, room)];
+        self.text.push('\n');
+        self.text.push_str(text);
+        for word in text.split(|letter: char| letter.is_whitespace() || "\"'`,;()[]{}<>|".contains(letter)) {
+            let word = word.trim_end_matches(['.', ':', '!', '?']);
+            if is_name_like(word) && self.names.len() < NAMES_MAX {
+                self.names.insert(word.to_owned());
+            }
+        }
+    }
+
+    /// Adds a value: its strings as they are, so that names with blanks are whole.
+    pub fn see_value(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => {
+                if text.len() <= 512 && !text.contains('\n') && self.names.len() < NAMES_MAX && is_whole_name(text) {
+                    self.names.insert(text.clone());
+                }
+                self.see(text);
+            }
+            Value::Array(list) => list.iter().for_each(|value| self.see_value(value)),
+            Value::Object(map) => map.iter().for_each(|(name, value)| {
+                self.see(name);
+                self.see_value(value);
+            }),
+            Value::Number(number) => self.see(&number.to_string()),
+            Value::Bool(_) | Value::Null => {}
+        }
+    }
+
+    /// Holds the arguments of a call against what was seen. `creates` names arguments that may be new.
+    ///
+    /// # Errors
+    /// The first argument that occurs nowhere.
+    pub fn check(&self, schema: &Value, arguments: &Map<String, Value>, creates: bool) -> Result<(), Ungrounded> {
+        for (name, value) in arguments {
+            let declared = schema.pointer(&format!("/properties/{}", name.replace('~', "~0").replace('/', "~1")));
+            let is_path = declared.and_then(|declared| declared.get("format")).and_then(Value::as_str) == Some("path");
+            let words: Vec<String> =
+                name.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase).collect();
+            let names = |list: &[&str]| words.last().is_some_and(|word| list.contains(&word.as_str()));
+            let may_be_new = creates && (is_path || names(NAMING) || names(CREATING));
+            let values: Vec<&str> = match value {
+                Value::String(text) => vec![text.as_str()],
+                Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+                _ => Vec::new(),
+            };
+            let is_given = |text: &str| {
+                declared.is_some_and(|declared| {
+                    let listed = declared.get("enum").and_then(Value::as_array);
+                    declared.get("default").and_then(Value::as_str) == Some(text)
+                        || declared.get("const").and_then(Value::as_str) == Some(text)
+                        || listed.is_some_and(|list| list.iter().any(|known| known.as_str() == Some(text)))
+                })
+            };
+            for text in values {
+                let is_name = is_path || names(NAMING) || names(CREATING) || looks_like_path(text);
+                if !is_name || is_given(text) || self.knows(text) {
+                    continue;
+                }
+                if may_be_new && self.may_be_made(text) {
+                    continue;
+                }
+                return Err(Ungrounded {
+                    argument: name.clone(),
+                    value: bounded(text),
+                    candidates: self.candidates(text),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a name was seen: as it stands, or as a path made of a folder and a name that were both seen.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        let name = self.plain(name);
+        if matches!(name.as_str(), "" | "." | "*") {
+            return true;
+        }
+        if occurs(&self.text, &name) {
+            return true;
+        }
+        match name.rsplit_once('/') {
+            Some((folder, file)) => !file.is_empty() && occurs(&self.text, file) && self.knows_folder(folder),
+            None => false,
+        }
+    }
+
+    fn knows_folder(&self, folder: &str) -> bool {
+        occurs(&self.text, folder) || self.names.iter().any(|name| self.plain(name).starts_with(&format!("{folder}/")))
+    }
+
+    /// A new name inside the workspace: relative, nowhere out of it.
+    fn may_be_made(&self, name: &str) -> bool {
+        let plain = self.plain(name);
+        !plain.starts_with('/')
+            && !plain.starts_with('~')
+            && !plain.split('/').any(|part| part == "..")
+            && !plain.contains('\0')
+    }
+
+    /// A path without `./`, the workspace before it and a slash behind it.
+    fn plain(&self, name: &str) -> String {
+        let mut name = name.trim();
+        if !self.workspace.is_empty()
+            && let Some(rest) = name.strip_prefix(self.workspace.as_str())
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            name = rest.trim_start_matches('/');
+        }
+        while let Some(rest) = name.strip_prefix("./") {
+            name = rest;
+        }
+        if name.len() > 1 { name.trim_end_matches('/').to_owned() } else { name.to_owned() }
+    }
+
+    fn candidates(&self, wanted: &str) -> Vec<String> {
+        let plain = self.plain(wanted);
+        let last = plain.rsplit('/').next().unwrap_or(&plain).to_lowercase();
+        let ending = last.rsplit_once('.').map(|(_, ending)| ending.to_owned());
+        let mut ranked: Vec<(u8, &String)> = self
+            .names
+            .iter()
+            .map(|name| {
+                let file = name.rsplit('/').next().unwrap_or(name).to_lowercase();
+                let rank = if file == last {
+                    0
+                } else if nearest(&last, [file.as_str()]).is_some() {
+                    1
+                } else if ending.as_ref().is_some_and(|ending| file.ends_with(&format!(".{ending}"))) {
+                    2
+                } else if name.contains('/') == plain.contains('/') && looks_like_path(name) {
+                    3
+                } else {
+                    9
+                };
+                (rank, name)
+            })
+            .filter(|(rank, _)| *rank < 9)
+            .collect();
+        ranked.sort();
+        ranked.into_iter().take(CANDIDATES_MAX).map(|(_, name)| bounded(name)).collect()
+    }
+}
+
+/// Whether `name` stands in `text` and is not a part of a longer word.
+fn occurs(text: &str, name: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-');
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        let begins =
+            name.chars().next().is_none_or(|first| !is_part(first)) || before.is_none_or(|letter| !is_part(letter));
+        let ends =
+            name.chars().next_back().is_none_or(|last| !is_part(last)) || after.is_none_or(|letter| !is_part(letter));
+        begins && ends
+    })
+}
+
+/// A word that names something: a path, a file, an identifier with digits.
+fn is_name_like(word: &str) -> bool {
+    (2..=512).contains(&word.len()) && (looks_like_path(word) || word.chars().any(|letter| letter.is_ascii_digit()))
+}
+
+fn is_whole_name(text: &str) -> bool {
+    looks_like_path(text) || (text.len() <= 80 && !text.trim().is_empty() && text.split_whitespace().count() <= 3)
+}
+
+/// `a/b`, `a.pdf`, `~/x`; not prose, not a sentence, not an address of a site.
+fn looks_like_path(text: &str) -> bool {
+    if text.is_empty() || text.len() > 4_096 || text.contains('\n') || text.split_whitespace().count() > 8 {
+        return false;
+    }
+    if text.contains("*") || text.contains("${") {
+        return false;
+    }
+    let is_deep = text.contains('/') && !text.contains(" / ") && !text.starts_with("//") && !text.contains("://");
+    let has_ending = text.rsplit_once('.').is_some_and(|(stem, ending)| {
+        !stem.is_empty()
+            && (1..=5).contains(&ending.len())
+            && ending.chars().all(|letter| letter.is_ascii_alphanumeric())
+            && ending.chars().any(|letter| letter.is_ascii_alphabetic())
+            && !stem.ends_with(' ')
+    });
+    (is_deep && text.chars().any(char::is_alphabetic)) || (has_ending && text.split_whitespace().count() <= 4)
+}
+
+fn bounded(text: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    if text.chars().count() <= CHARS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(CHARS_MAX).chain(" …".chars()).collect()
+}
+
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn grounds() -> Grounds {
+        let mut grounds = Grounds::new(Path::new("/home/me/project"));
+        grounds.see("Read the rates of January/ and answer.");
+        grounds.see_value(
+            &json!({ "files": [{ "path": "January/ratecon 7.pdf" }, { "path": "January/b-2.pdf" }], "count": 2 }),
+        );
+        grounds
+    }
+
+    fn path_schema() -> Value {
+        json!({ "type": "object", "properties": {
+            "path": { "type": "string", "format": "path" }, "text": { "type": "string" },
+            "root": { "type": "string", "default": "src" } } })
+    }
+
+    fn verdict(name: &str, value: &str, creates: bool) -> Result<(), Ungrounded> {
+        let arguments = Map::from_iter([(name.to_owned(), json!(value))]);
+        grounds().check(&path_schema(), &arguments, creates)
+    }
+
+    #[test]
+    fn names_that_were_seen_may_be_used_in_every_spelling_of_the_same_path() {
+        for path in [
+            "January/ratecon 7.pdf",
+            "./January/b-2.pdf",
+            "January/",
+            "January",
+            "/home/me/project/January/b-2.pdf",
+            ".",
+            "b-2.pdf",
+        ] {
+            assert_eq!(verdict("path", path, false), Ok(()), "{path}");
+        }
+        assert_eq!(verdict("root", "src", false), Ok(()), "a default of the schema");
+    }
+
+    #[test]
+    fn invented_names_are_refused_with_the_right_ones() {
+        for path in ["/path/to/ratecons", "February/b-2.pdf", "January/b-22.pdf", "January/b-2.pd", "ratecon1.pdf"] {
+            let refused = verdict("path", path, false).expect_err(path);
+            assert!(refused.candidates.iter().any(|name| name.starts_with("January/")), "{refused:?}");
+            assert!(refused.complaint("fs_read").contains("January/"), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_new_name_is_allowed_where_the_tool_makes_it_and_only_inside() {
+        assert_eq!(verdict("path", "out/report.md", true), Ok(()));
+        for path in ["/etc/report.md", "../report.md", "~/report.md", "out/../../x.md"] {
+            assert!(verdict("path", path, true).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn free_text_is_no_name() {
+        assert_eq!(verdict("text", "Anything at all, with and/or between.", false), Ok(()));
+        assert_eq!(verdict("query", "select 1 from t", false), Ok(()));
+        assert!(verdict("text", "/path/to/file.pdf", false).is_err(), "a path is one wherever it stands");
+    }
+}

@@ -1,0 +1,540 @@
+//! One attempt from inside: prompt, reply, calls, results, until there is an output or a counted failure.
+//!
+//! The engine owns everything around it: rungs, counting, judging, durability. A limit is a failure here, never success,
+//! and text is never evidence.
+
+pub mod answer;
+pub mod setup;
+pub mod views;
+mod window;
+pub mod world;
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value};
+
+use super::calls::{self, Call, Offered, Read};
+use super::grounding::Grounds;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::model::{Message, ModelError, NativeCall, Reply, Request, ResultOf, Speaker, Think};
+
+pub use setup::{Limits, Setup};
+use views::{READ_RESULT, Views};
+use window::Window;
+pub use world::{Asked, Called, Tool, World};
+
+/// Longest text of a model that is kept in the conversation.
+const SAID_CHARS_MAX: usize = 4_000;
+/// Times that a request is made smaller, or its window larger, before it does not fit.
+const REFITS_MAX: u32 = 4;
+/// Refused calls that end an attempt.
+const REFUSALS_MAX: u32 = 2;
+/// Longest claim that is kept.
+const CLAIM_CHARS_MAX: usize = 300;
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// With an output, still to be judged.
+    Output {
+        /// The output.
+        value: Value,
+        /// What the model says that it did.
+        claimed: String,
+        /// Tools (`server.tool`) whose calls succeeded.
+        called: Vec<String>,
+    },
+    /// Without one.
+    Failed(Failure),
+    /// In the middle of a call whose outcome nobody knows.
+    InDoubt {
+        /// Which, for people.
+        what: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// It is not open any more, or something cannot be kept.
+    Gone(String),
+}
+
+/// Carries out one attempt.
+pub async fn run(setup: &Setup<'_>, world: &dyn World) -> Ended {
+    match Attempt::new(setup) {
+        Ok(mut attempt) => match attempt.run(world).await {
+            Ok(ended) | Err(ended) => ended,
+        },
+        Err(failure) => Ended::Failed(failure),
+    }
+}
+
+/// A question that is asked at most once in an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    Empty,
+    Reasoning,
+    Unread,
+    Form,
+}
+
+struct Attempt<'a> {
+    setup: &'a Setup<'a>,
+    window: Window,
+    /// The conversation as it was; what is sent may be shorter.
+    messages: Vec<Message>,
+    /// Handles of the results in it, by place.
+    handles: BTreeMap<usize, String>,
+    offered: Vec<Offered>,
+    views: Views,
+    grounds: Grounds,
+    /// Tools go natively; else they stand in the prompt.
+    native: bool,
+    think: Think,
+    /// The next request binds its answer to the schema and offers nothing.
+    form_only: bool,
+    asked_again: Vec<Again>,
+    refusals: u32,
+    calls: u32,
+    reply_tokens: u64,
+    /// How often each call was made since something was changed, and what it answered.
+    seen: HashMap<String, (u32, Result<String, String>)>,
+    /// Equal calls of the whole attempt.
+    made: HashMap<String, u32>,
+    /// Calls that changed something.
+    changes: u32,
+    /// Last outcome of each tool, and whether any call of it succeeded.
+    outcomes: BTreeMap<String, Outcome>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Outcome {
+    is_read: bool,
+    succeeded: bool,
+    last_error: Option<String>,
+}
+
+type Step<T> = Result<T, Ended>;
+
+fn failed<T>(kind: FailureKind, message: impl Into<String>) -> Step<T> {
+    Err(Ended::Failed(Failure::new(kind, message)))
+}
+
+impl<'a> Attempt<'a> {
+    fn new(setup: &'a Setup<'a>) -> Result<Self, Failure> {
+        let native = setup.info.tools == Some(true);
+        let mut grounds = Grounds::new(setup.workspace);
+        grounds.see(setup.task);
+        for (_, text) in setup.inputs.iter().chain(&setup.results) {
+            grounds.see(text);
+        }
+        for value in setup.grounds {
+            grounds.see_value(value);
+        }
+        let mut attempt = Self {
+            setup,
+            window: Window::new(setup),
+            messages: Vec::new(),
+            handles: BTreeMap::new(),
+            offered: Vec::new(),
+            views: Views::new(setup.view_chars_max()),
+            grounds,
+            native,
+            think: setup.think(),
+            form_only: false,
+            asked_again: Vec::new(),
+            refusals: 0,
+            calls: 0,
+            reply_tokens: 0,
+            seen: HashMap::new(),
+            made: HashMap::new(),
+            changes: 0,
+            outcomes: BTreeMap::new(),
+        };
+        attempt.begin()?;
+        Ok(attempt)
+    }
+
+    /// Writes the first messages, in the form that the model takes tools in.
+    fn begin(&mut self) -> Result<(), Failure> {
+        self.messages = self.window.prompt(self.setup, self.native)?;
+        self.handles.clear();
+        self.offered = self
+            .setup
+            .tools
+            .iter()
+            .map(|tool| Offered { name: tool.offer.name.clone(), parameters: tool.offer.parameters.clone() })
+            .collect();
+        Ok(())
+    }
+
+    async fn run(&mut self, world: &dyn World) -> Step<Ended> {
+        for _ in 0..self.setup.limits.turns_max {
+            let reply = self.ask(world).await?;
+            self.reply_tokens = self.reply_tokens.saturating_add(reply.tokens.reply);
+            self.window.counted(reply.tokens.prompt);
+            let read = calls::read(&reply, &self.offered_now());
+            match read {
+                Read::Calls { calls, text } => {
+                    self.said(&reply, &text, &calls);
+                    self.call_all(world, calls).await?;
+                }
+                Read::Text(text) => {
+                    if let Some(ended) = self.finish(&text)? {
+                        return Ok(ended);
+                    }
+                }
+                Read::Failed(unread) => self.unread(&reply, unread.kind, unread.complaint)?,
+            }
+            if self.reply_tokens > u64::from(self.setup.limits.tokens_max) {
+                let limit = self.setup.limits.tokens_max;
+                return failed(FailureKind::Limit, format!("the attempt wrote more than its {limit} tokens"));
+            }
+        }
+        let turns = self.setup.limits.turns_max;
+        failed(FailureKind::Limit, format!("no answer within {turns} turns{}", self.done_so_far()))
+    }
+
+    /// What was done before a limit was met, so that the next attempt knows.
+    fn done_so_far(&self) -> String {
+        let done: Vec<&str> =
+            self.outcomes.iter().filter(|(_, outcome)| outcome.succeeded).map(|(name, _)| name.as_str()).collect();
+        if done.is_empty() { String::new() } else { format!("; called with success: {}", done.join(", ")) }
+    }
+
+    fn offered_now(&self) -> Vec<Offered> {
+        if self.form_only {
+            return Vec::new();
+        }
+        let mut offered = self.offered.clone();
+        if self.views.has_cut() {
+            let offer = Views::offer();
+            offered.push(Offered { name: offer.name, parameters: offer.parameters });
+        }
+        offered
+    }
+
+    // ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async fn ask(&mut self, world: &dyn World) -> Step<Reply> {
+        let mut refits = 0;
+        loop {
+            let request = self.request()?;
+            match world.ask(request).await {
+                Asked::Reply(reply) => return Ok(*reply),
+                Asked::Gone(why) => return Err(Ended::Gone(why)),
+                Asked::Failed(ModelError::PromptTooLong { context_tokens, message, .. }) if refits < REFITS_MAX => {
+                    refits += 1;
+                    tracing::info!(%message, ?context_tokens, "the prompt did not fit; it is made smaller");
+                    if !self.window.did_not_fit(context_tokens) {
+                        return Err(Ended::Failed(setup::too_long(&message)));
+                    }
+                    if self.handles.is_empty() && self.messages.len() == 2 {
+                        // Nothing to shorten but the first messages themselves.
+                        self.begin().map_err(Ended::Failed)?;
+                    }
+                }
+                Asked::Failed(ModelError::Unsupported { what: "thinking", .. }) if self.think != Think::Unset => {
+                    self.think = Think::Unset;
+                }
+                Asked::Failed(ModelError::Unsupported { what: "tools", .. }) if self.native => {
+                    self.native = false;
+                    self.begin().map_err(Ended::Failed)?;
+                }
+                Asked::Failed(ModelError::UnreadableCall { message, .. }) => {
+                    return self.unread_call(world, &message).await;
+                }
+                Asked::Failed(error) => return Err(Ended::Failed(setup::model_failure(&error))),
+            }
+        }
+    }
+
+    /// The model's own server could not read its call: said once, then counted.
+    async fn unread_call(&mut self, world: &dyn World, message: &str) -> Step<Reply> {
+        if self.asked_again.contains(&Again::Unread) {
+            return failed(FailureKind::MalformedCall, format!("its server could not read the call: {message}"));
+        }
+        self.asked_again.push(Again::Unread);
+        self.tell(format!("Your call could not be read: {message}. Write it again, as plain JSON."));
+        Box::pin(self.ask(world)).await
+    }
+
+    fn request(&mut self) -> Step<Request> {
+        let setup = self.setup;
+        let binds = setup.schema.is_some() && setup.binds_schema && (self.form_only || self.offered.is_empty());
+        let mut tools: Vec<_> = Vec::new();
+        if self.native && !self.form_only {
+            tools.extend(setup.tools.iter().map(|tool| tool.offer.clone()));
+            tools.extend(self.views.has_cut().then(Views::offer));
+        }
+        let fitted = self.window.fit(&self.messages, &self.handles, &tools);
+        let messages = fitted.map_err(|why| Ended::Failed(setup::too_long(&why.to_string())))?;
+        if messages != self.messages {
+            self.views.was_cut();
+        }
+        Ok(Request {
+            model: setup.model.to_owned(),
+            messages,
+            tools,
+            schema: binds.then(|| setup.schema.cloned()).flatten(),
+            think: self.think,
+            temperature: setup.temperature,
+            seed: Some(setup.complaints.len() as u64),
+            reply_tokens_max: setup.reply_tokens_max(),
+            context_tokens: self.window.context_tokens,
+            limits: setup.limits.time,
+        })
+    }
+
+    // ── talking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The engine says something about the model's reply.
+    fn tell(&mut self, text: String) {
+        self.messages.push(Message::new(Speaker::User, text));
+    }
+
+    /// Keeps what the model said, without its reasoning.
+    fn said(&mut self, reply: &Reply, text: &str, calls: &[Call]) {
+        let mut message = Message::new(Speaker::Assistant, head(text, SAID_CHARS_MAX));
+        if self.native {
+            message.calls = calls
+                .iter()
+                .map(|call| NativeCall {
+                    id: call.id.clone(),
+                    name: call.name.clone(),
+                    arguments: Value::Object(call.arguments.clone()),
+                })
+                .collect();
+        } else {
+            let written: Vec<String> = calls
+                .iter()
+                .map(|call| serde_json::json!({ "tool": call.name, "arguments": call.arguments }).to_string())
+                .collect();
+            message.text = head(&format!("{}\n{}", message.text, written.join("\n")), SAID_CHARS_MAX).trim().to_owned();
+        }
+        let _ = reply;
+        self.messages.push(message);
+    }
+
+    /// A reply that is neither calls nor an answer: said once for each of its kinds, then counted.
+    fn unread(&mut self, reply: &Reply, kind: FailureKind, complaint: String) -> Step<()> {
+        let (again, say) = match kind {
+            FailureKind::EmptyReply => (Again::Empty, self.after_nothing()),
+            FailureKind::ReasoningOnly => {
+                self.think = if self.think == Think::Unset { Think::Unset } else { Think::Off };
+                (Again::Reasoning, format!("You thought, and said nothing. {}", self.after_nothing()))
+            }
+            FailureKind::NotOffered => return self.refused(reply, kind, complaint),
+            FailureKind::MalformedCall | FailureKind::Described => (Again::Unread, complaint.clone()),
+            _ => return failed(kind, complaint),
+        };
+        if self.asked_again.contains(&again) {
+            return failed(kind, complaint);
+        }
+        self.asked_again.push(again);
+        let text = head(&calls::without_reasoning(&reply.text).text, SAID_CHARS_MAX);
+        if !text.trim().is_empty() {
+            self.messages.push(Message::new(Speaker::Assistant, text));
+        }
+        self.tell(say);
+        Ok(())
+    }
+
+    fn after_nothing(&self) -> String {
+        if self.outcomes.is_empty() && !self.offered.is_empty() {
+            "Call one of the tools, or give the answer.".to_owned()
+        } else if self.outcomes.is_empty() {
+            "Give the answer.".to_owned()
+        } else {
+            "Give the result of the task now, from the results above.".to_owned()
+        }
+    }
+
+    /// A call that may not run: refused twice, the attempt has failed.
+    fn refused(&mut self, reply: &Reply, kind: FailureKind, complaint: String) -> Step<()> {
+        self.refusals += 1;
+        if self.refusals >= REFUSALS_MAX {
+            return failed(kind, complaint);
+        }
+        let text = head(&calls::without_reasoning(&reply.text).text, SAID_CHARS_MAX);
+        if !text.trim().is_empty() {
+            self.messages.push(Message::new(Speaker::Assistant, text));
+        }
+        self.tell(complaint);
+        Ok(())
+    }
+
+    // ── calling ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async fn call_all(&mut self, world: &dyn World, calls: Vec<Call>) -> Step<()> {
+        for (at, call) in calls.iter().enumerate() {
+            self.calls += 1;
+            if self.calls > self.setup.limits.calls_max {
+                let limit = self.setup.limits.calls_max;
+                return failed(FailureKind::Limit, format!("more than {limit} calls{}", self.done_so_far()));
+            }
+            let result = self.call(world, call).await?;
+            let is_refused = matches!(result, Answer::Refused(_));
+            let has_handle = matches!(result, Answer::View(_));
+            self.answer(call, result.into_text(), has_handle);
+            if is_refused {
+                // What the model meant after a wrong name rests on the wrong name.
+                for later in &calls[at + 1..] {
+                    self.answer(later, "not called, because the call before it was refused".to_owned(), false);
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn call(&mut self, world: &dyn World, call: &Call) -> Step<Answer> {
+        if call.name == READ_RESULT {
+            return Ok(match self.views.read(&call.arguments) {
+                Ok(text) => Answer::Result(text),
+                Err(why) => Answer::Result(format!("error: {why}")),
+            });
+        }
+        let setup = self.setup;
+        let tool = setup.tools.iter().find(|tool| tool.offer.name == call.name).expect("only offered names are read");
+        let is_read = tool.repeat == crate::domain::plan::RepeatClass::Read;
+        if let Err(ungrounded) = self.grounds.check(&tool.offer.parameters, &call.arguments, tool.creates) {
+            let complaint = ungrounded.complaint(&call.name);
+            self.refusals += 1;
+            if self.refusals >= REFUSALS_MAX {
+                return failed(FailureKind::Ungrounded, complaint);
+            }
+            return Ok(Answer::Refused(complaint));
+        }
+        let exact = format!("{} {}", call.name, canonical(&call.arguments));
+        let key = format!("{}#{exact}", self.changes);
+        if let Some((times, answer)) = self.seen.get_mut(&key) {
+            *times += 1;
+            if *times > 2 {
+                let name = &call.name;
+                return failed(FailureKind::Loop, format!("{name} was called with the same arguments {times} times"));
+            }
+            return Ok(Answer::Result(match answer {
+                Ok(view) => format!("you have this already: {view}"),
+                Err(why) => format!("error, as before: {why}"),
+            }));
+        }
+        let nth = self.made.entry(exact).or_insert(0);
+        let called = world.call(tool, &call.arguments, *nth).await;
+        *nth += 1;
+        let outcome = self.outcomes.entry(tool.full_name()).or_default();
+        outcome.is_read = is_read;
+        let answer = match called {
+            Called::Value(value) => {
+                outcome.succeeded = true;
+                outcome.last_error = None;
+                self.grounds.see_value(&value);
+                Ok(self.views.of(&value))
+            }
+            Called::Error(failure) => {
+                outcome.last_error = Some(failure.message.clone());
+                let hint = failure.hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+                Err(format!("{}{hint}", failure.message))
+            }
+            Called::Failed(failure) => return Err(Ended::Failed(failure)),
+            Called::InDoubt { what, failure } => return Err(Ended::InDoubt { what, failure }),
+            Called::Gone(why) => return Err(Ended::Gone(why)),
+        };
+        if is_read || answer.is_err() {
+            self.seen.insert(key, (1, answer.clone()));
+        } else {
+            // After a change everything may be looked at again; the change itself is not made a second time unseen.
+            self.changes += 1;
+            self.seen
+                .insert(format!("{}#{} {}", self.changes, call.name, canonical(&call.arguments)), (1, answer.clone()));
+        }
+        Ok(match answer {
+            Ok(view) => Answer::View(view),
+            Err(why) => Answer::Result(format!("error: {why}")),
+        })
+    }
+
+    /// Gives a result to the model.
+    fn answer(&mut self, call: &Call, text: String, has_handle: bool) {
+        let message = if self.native {
+            let result_of = Some(ResultOf { name: call.name.clone(), id: call.id.clone() });
+            Message { result_of, ..Message::new(Speaker::Tool, text) }
+        } else {
+            let result_of = Some(ResultOf { name: call.name.clone(), id: None });
+            Message { result_of, ..Message::new(Speaker::User, format!("Result of {}:\n{text}", call.name)) }
+        };
+        if has_handle {
+            self.handles.insert(self.messages.len(), self.views.handle());
+        }
+        self.messages.push(message);
+    }
+
+    // ── finishing ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A final text. `None`: the model is asked once more for the right form.
+    fn finish(&mut self, text: &str) -> Step<Option<Ended>> {
+        let claimed = head(text.trim(), CLAIM_CHARS_MAX);
+        if let Some((name, error)) = self.failed_tool() {
+            let message = format!("the last call of {name} failed: {error}; the model says: {}", one_line(&claimed));
+            return failed(FailureKind::ToolError, message);
+        }
+        let check = |value: &Value| (self.setup.fits)(value);
+        let fits: Option<&dyn Fn(&Value) -> Result<(), String>> =
+            if self.setup.schema.is_some() { Some(&check) } else { None };
+        match answer::output(text, fits) {
+            Ok(value) => {
+                let called = self.outcomes.iter().filter(|(_, outcome)| outcome.succeeded);
+                let called = called.map(|(name, _)| name.clone()).collect();
+                Ok(Some(Ended::Output { value, claimed: one_line(&claimed), called }))
+            }
+            Err(why) if self.asked_again.contains(&Again::Form) => failed(FailureKind::Schema, why),
+            Err(why) => {
+                self.asked_again.push(Again::Form);
+                self.form_only = true;
+                self.messages.push(Message::new(Speaker::Assistant, head(text, SAID_CHARS_MAX)));
+                self.tell(format!(
+                    "{why}. Give the answer again: one JSON value of the form asked for, and nothing around it."
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// A tool whose last call failed: what changes something must have worked in the end, of what reads anything must.
+    fn failed_tool(&self) -> Option<(&str, &str)> {
+        self.outcomes.iter().find_map(|(name, outcome)| {
+            let error = outcome.last_error.as_deref()?;
+            (!outcome.is_read || !outcome.succeeded).then_some((name.as_str(), error))
+        })
+    }
+}
+
+enum Answer {
+    /// The latest of [`Views`].
+    View(String),
+    /// Anything else that a call came to.
+    Result(String),
+    Refused(String),
+}
+
+impl Answer {
+    fn into_text(self) -> String {
+        match self {
+            Self::View(text) | Self::Result(text) | Self::Refused(text) => text,
+        }
+    }
+}
+
+/// Arguments so that equal ones are equal texts.
+fn canonical(arguments: &Map<String, Value>) -> String {
+    crate::domain::identity::digest_value(&Value::Object(arguments.clone())).to_string()
+}
+
+fn head(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    text.chars().take(chars_max).chain(" …".chars()).collect()
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,159 @@
+//! What an attempt is begun with.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::world::Tool;
+use crate::agent::AgentSpec;
+use crate::agent::prompt::{self, PromptError};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::model::{Message, ModelError, ModelInfo, Offer, Think, TimeLimits};
+
+/// Window that is asked for where nobody knows how long the model's may be.
+pub const CONTEXT_TOKENS_DEFAULT: u32 = 8_192;
+/// Largest window that is ever asked for: memory grows with it.
+pub const CONTEXT_TOKENS_MAX: u32 = 32_768;
+
+/// Bounds of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Replies of the model.
+    pub turns_max: u32,
+    /// Calls in all.
+    pub calls_max: u32,
+    /// Tokens of one reply.
+    pub reply_tokens_max: u32,
+    /// Tokens of all replies.
+    pub tokens_max: u32,
+    /// Time limits of one request.
+    pub time: TimeLimits,
+}
+
+/// One attempt of a task on a model.
+pub struct Setup<'a> {
+    /// The agent.
+    pub spec: &'a AgentSpec,
+    /// The model, as its server calls it.
+    pub model: &'a str,
+    /// What its server knows of it.
+    pub info: &'a ModelInfo,
+    /// The project folder.
+    pub workspace: &'a Path,
+    /// The rendered prompt of the step.
+    pub task: &'a str,
+    /// Inputs by name, as text.
+    pub inputs: Vec<(String, String)>,
+    /// Results of other steps by name, as text.
+    pub results: Vec<(String, String)>,
+    /// Values that names may be taken from.
+    pub grounds: &'a [Value],
+    /// Tools that are offered.
+    pub tools: &'a [Tool],
+    /// JSON Schema of the output.
+    pub schema: Option<&'a Value>,
+    /// Whether a value fits it.
+    pub fits: &'a (dyn Fn(&Value) -> Result<(), String> + Send + Sync),
+    /// The server is asked to bind its answer to the schema.
+    pub binds_schema: bool,
+    /// What will be checked, in the words of the plan.
+    pub checks: Vec<String>,
+    /// What earlier attempts were told.
+    pub complaints: &'a [String],
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for Setup<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("agent", &self.spec.name).field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+impl Setup<'_> {
+    pub(super) fn context_tokens_max(&self) -> u32 {
+        self.info.context_tokens_max.unwrap_or(CONTEXT_TOKENS_DEFAULT).min(CONTEXT_TOKENS_MAX)
+    }
+
+    /// At most half of the window.
+    pub(super) fn reply_tokens_max(&self) -> u32 {
+        self.limits.reply_tokens_max.min(self.context_tokens_max() / 2)
+    }
+
+    /// A fifth of the window, in characters of the densest text.
+    pub(super) fn view_chars_max(&self) -> usize {
+        (self.context_tokens_max() as usize / 5 * 3).clamp(600, 12_000)
+    }
+
+    /// Reasoning costs time and is not needed for a first try; after a failure it is what changes.
+    pub(super) const fn think(&self) -> Think {
+        match self.info.thinking {
+            Some(true) if self.complaints.is_empty() => Think::Off,
+            Some(true) => Think::On,
+            _ => Think::Unset,
+        }
+    }
+
+    /// The first messages, in at most so many characters.
+    pub(super) fn prompt(&self, native: bool, chars_max: usize) -> Result<Vec<Message>, Failure> {
+        let offers: Vec<Offer> = self.tools.iter().map(|tool| tool.offer.clone()).collect();
+        let task = prompt::TaskPrompt {
+            spec: self.spec,
+            workspace: self.workspace,
+            today: None,
+            task: self.task,
+            inputs: &self.inputs,
+            results: &self.results,
+            offers: &offers,
+            schema: self.schema,
+            checks: &self.checks,
+            complaints: self.complaints,
+            native_tools: native,
+        };
+        let built = prompt::build_within(&task, chars_max).map_err(|error| {
+            let kind = match error {
+                PromptError::TaskTooLong { .. } => FailureKind::BadInput,
+                PromptError::NoRoom { .. } => FailureKind::ContextTooSmall,
+            };
+            Failure::new(kind, error.to_string()).hint(error.hint())
+        })?;
+        Ok(built.messages)
+    }
+}
+
+/// The failure of a conversation that fits into no window of the model.
+pub(super) fn too_long(why: &str) -> Failure {
+    Failure::new(FailureKind::ContextTooSmall, why)
+        .hint("shorten the step's prompt and inputs, or take a model with a larger window")
+}
+
+/// The failure that a model error is: the one table.
+#[must_use]
+pub fn model_failure(error: &ModelError) -> Failure {
+    let kind = match error {
+        ModelError::Unreachable { .. } => FailureKind::Unreachable,
+        ModelError::Busy { .. } => FailureKind::Busy,
+        ModelError::OutOfMemory { .. } => FailureKind::OutOfMemory,
+        ModelError::NoFirstToken { .. } | ModelError::Silent { .. } | ModelError::BrokenStream { .. } => {
+            FailureKind::Silent
+        }
+        ModelError::TooSlow { .. } => FailureKind::SlowReply,
+        ModelError::UnreadableCall { .. } => FailureKind::MalformedCall,
+        ModelError::PromptTooLong { .. } => FailureKind::ContextTooSmall,
+        ModelError::NoSuchModel { .. } | ModelError::Unsupported { .. } => FailureKind::ModelMissing,
+        ModelError::Denied { .. } => FailureKind::Denied,
+        ModelError::ServerError { .. } => FailureKind::ServerDied,
+        ModelError::Protocol { .. } => FailureKind::Unreachable,
+    };
+    let failure = Failure::new(kind, error.to_string());
+    match error {
+        ModelError::NoSuchModel { model, .. } => {
+            failure.hint(format!("fetch it (`ollmcp models pull {model}`), or take another model into the ladder"))
+        }
+        ModelError::Denied { .. } => failure.hint("check the server's key: `model_servers` in the configuration"),
+        ModelError::PromptTooLong { .. } => too_long(&error.to_string()),
+        _ => failure,
+    }
+}

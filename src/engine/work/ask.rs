@@ -1,0 +1,222 @@
+//! Steps that ask models: what such an attempt is begun with, how it ends, and the second opinion on its output.
+
+mod offers;
+mod world;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::act::store;
+use super::check::check_output;
+use super::{Act, Done, Job, Ready, Recorder, Trial};
+use crate::agent::AgentSpec;
+use crate::agent::agreement;
+use crate::agent::turns::setup::model_failure;
+use crate::agent::turns::{self, Ended, Limits, Setup, Tool};
+use crate::domain::command::AttemptEnd;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::ladder::Rung;
+use crate::domain::payload::Payload;
+use crate::domain::plan::Step;
+use crate::domain::verdict::{Judge, Verdict};
+use crate::engine::Ports;
+use crate::evidence;
+use crate::model::TimeLimits;
+
+pub(super) use offers::offered;
+use world::{EngineWorld, Purpose};
+
+/// Replies of one attempt where the agent says nothing.
+const TURNS_MAX: u32 = 12;
+/// Calls of one attempt.
+const CALLS_MAX: u32 = 100;
+/// Tokens of one reply where the agent says nothing.
+const REPLY_TOKENS_MAX: u32 = 2_048;
+/// Wait for the first part of an answer: queue, load and reading of the prompt.
+const FIRST_TOKEN_MS: u64 = 300_000;
+/// Silence in the middle of an answer.
+const IDLE_MS: u64 = 60_000;
+/// Longest value that the prompt shows of one input, in characters.
+const INPUT_CHARS_MAX: usize = 48_000;
+
+/// What an attempt that asks a model does, whoever is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asking {
+    pub(super) spec: Arc<AgentSpec>,
+    /// The rendered prompt.
+    pub(super) task: String,
+    /// The rendered arguments.
+    pub(super) with: Map<String, Value>,
+    pub(super) tools: Vec<Tool>,
+    pub(super) schema: Option<Value>,
+}
+
+/// Carries out one attempt on its rung.
+///
+/// # Errors
+/// What no task can help: something cannot be stored.
+pub(super) async fn attempt(
+    ports: &Ports,
+    job: &Job,
+    ready: &Ready,
+    asking: &Asking,
+    recorder: &Recorder,
+) -> Result<Done, String> {
+    let trial = job.trial.as_deref().expect("a step that asks models has a ladder");
+    let Rung::Local(rung) = &trial.rung else {
+        let failure = Failure::new(FailureKind::Refused, "paid models are not in this version");
+        return Ok(Done { end: AttemptEnd::Failed(failure), verdict: None });
+    };
+    let ended = on_rung(ports, job, asking, trial, rung, &trial.complaints, recorder, Purpose::First).await;
+    let failed = |end| Ok(Done { end, verdict: None });
+    match ended.0 {
+        Ended::Failed(failure) => failed(AttemptEnd::Failed(failure)),
+        Ended::InDoubt { what, failure } => failed(AttemptEnd::Unknown { what, failure: Some(failure) }),
+        Ended::Gone(why) => {
+            tracing::debug!(why, "the attempt is given up");
+            failed(AttemptEnd::Unknown { what: "the attempt was given up".to_owned(), failure: None })
+        }
+        Ended::Output { value, claimed, called } => {
+            let verdict = check_output(ports, job, ready, &value, Some(&called)).await;
+            let output = store(ports, value).await?;
+            let claimed = (!claimed.is_empty()).then_some(claimed);
+            Ok(Done { end: AttemptEnd::Made { output, claimed, staged: ended.1 }, verdict: Some(verdict) })
+        }
+    }
+}
+
+/// Asks a second model for the output that passed its checks, and compares.
+///
+/// # Errors
+/// What no task can help: something cannot be stored or read.
+pub async fn second(ports: &Ports, job: &Job, output: &Payload, recorder: &Recorder) -> Result<Verdict, String> {
+    let trial = job.trial.as_deref().expect("a step that asks models has a ladder");
+    let rejected = |kind, why: String| Verdict { kind: Some(kind), ..Verdict::rejecting(Judge::Agreement, why) };
+    let first = ports.blobs.read_value(output).map_err(|error| format!("cannot read the output: {error}"))?;
+    let (scope, key) = match job.item_scope(ports) {
+        Ok(found) => found,
+        Err(error) => return Ok(rejected(FailureKind::BadInput, error.to_string())),
+    };
+    let ready = match super::prepare::prepared_act(ports, job, scope, &key).await {
+        Ok(ready) => ready,
+        Err(failure) => return Ok(rejected(failure.kind, failure.message)),
+    };
+    let Act::Ask(asking) = &ready.act else {
+        return Ok(rejected(FailureKind::BadInput, "nobody was asked".to_owned()));
+    };
+    let Rung::Local(now) = &trial.rung else {
+        return Ok(rejected(FailureKind::Refused, "a paid answer is not compared".to_owned()));
+    };
+    let Some(rung) = second_rung(ports, trial, now) else {
+        return Ok(rejected(FailureKind::BadInput, format!("no second model stands beside `{now}` in the ladder")));
+    };
+    // The second model knows nothing of the first one's answer, nor of complaints about others.
+    let (ended, _) = on_rung(ports, job, asking, trial, &rung, &[], recorder, Purpose::Second).await;
+    let value = match ended {
+        Ended::Output { value, .. } => value,
+        Ended::Failed(failure) => {
+            let kind = if failure.class() == crate::domain::failure::FailureClass::Wrong {
+                FailureKind::Disagreement
+            } else {
+                failure.kind
+            };
+            return Ok(rejected(kind, format!("the second model, {rung}, gave no answer: {}", failure.message)));
+        }
+        Ended::InDoubt { what, .. } => return Ok(rejected(FailureKind::Disagreement, what)),
+        Ended::Gone(why) => return Ok(rejected(FailureKind::Silent, why)),
+    };
+    let found = agreement::differences(asking.schema.as_ref(), &first, &value);
+    if found.is_empty() {
+        let evidence = format!("two models agree: {now} and {rung}");
+        return Ok(Verdict::accepting(Judge::Agreement, vec![evidence]));
+    }
+    Ok(rejected(FailureKind::Disagreement, format!("{} ({now} or {rung})", agreement::complaint(&found, true))))
+}
+
+/// The first of the seconds that is of another family than the model that answered, else the first other model.
+fn second_rung(ports: &Ports, trial: &Trial, now: &str) -> Option<String> {
+    let family = ports.ladders.family(now);
+    let others = || trial.ladder.seconds.iter().filter(|rung| rung.as_str() != now);
+    others().find(|rung| ports.ladders.family(rung) != family).or_else(|| others().next()).cloned()
+}
+
+#[expect(clippy::too_many_arguments, reason = "the two callers' context, passed on whole")]
+async fn on_rung(
+    ports: &Ports,
+    job: &Job,
+    asking: &Asking,
+    trial: &Trial,
+    rung: &str,
+    complaints: &[String],
+    recorder: &Recorder,
+    purpose: Purpose,
+) -> (Ended, Option<Payload>) {
+    let info = match ports.models.info(rung).await {
+        Ok(info) => info,
+        Err(error) => return (Ended::Failed(model_failure(&error)), None),
+    };
+    let step = job.definition();
+    let model = crate::model::split_rung(rung).map_or(rung, |(_, model)| model);
+    let fits = |value: &Value| match &asking.schema {
+        Some(schema) => evidence::fits_schema(schema, value),
+        None => Ok(()),
+    };
+    let grounds = [Value::Object(asking.with.clone())];
+    let setup = Setup {
+        spec: &asking.spec,
+        model,
+        info: &info,
+        workspace: &ports.workspace,
+        task: &asking.task,
+        inputs: asking.with.iter().map(|(name, value)| (name.clone(), as_text(value))).collect(),
+        results: Vec::new(),
+        grounds: &grounds,
+        tools: &asking.tools,
+        schema: asking.schema.as_ref(),
+        fits: &fits,
+        binds_schema: !ports.ladders.free_servers.contains(rung.split(':').next().unwrap_or_default()),
+        checks: step.done_when.iter().map(ToString::to_string).collect(),
+        complaints,
+        temperature: asking.spec.temperature,
+        limits: limits(step, &asking.spec),
+    };
+    let world = EngineWorld::new(ports, job, trial, rung, recorder, purpose);
+    let ended = turns::run(&setup, &world).await;
+    let staged = match &ended {
+        Ended::Output { .. } => world.staged().await,
+        _ => Ok(None),
+    };
+    match staged {
+        Ok(staged) => (ended, staged),
+        Err(failure) => (Ended::Failed(failure), None),
+    }
+}
+
+fn limits(step: &Step, spec: &AgentSpec) -> Limits {
+    let reply_tokens_max = spec.tokens_max.unwrap_or(REPLY_TOKENS_MAX);
+    let turns_max = spec.turns_max.unwrap_or(TURNS_MAX).max(1);
+    Limits {
+        turns_max,
+        calls_max: CALLS_MAX,
+        reply_tokens_max,
+        tokens_max: reply_tokens_max.saturating_mul(turns_max),
+        time: TimeLimits {
+            first_token_ms: FIRST_TOKEN_MS.min(step.timeout_ms),
+            idle_ms: step.idle_timeout_ms.unwrap_or(IDLE_MS).min(step.timeout_ms),
+            whole_ms: step.timeout_ms,
+        },
+    }
+}
+
+fn as_text(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= INPUT_CHARS_MAX {
+        return text;
+    }
+    let (kept, _) = crate::agent::prompt::cut(&text, INPUT_CHARS_MAX);
+    kept
+}

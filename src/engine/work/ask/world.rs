@@ -1,0 +1,227 @@
+//! The outside of an attempt: models through the broker, tools through the tool host, and all that must be durable
+//! before it is used.
+
+use std::path::PathBuf;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use tracing::Instrument as _;
+
+use crate::agent::turns::{Asked, Called, Tool, World};
+use crate::domain::event::Usage;
+use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::identity::digest_value;
+use crate::domain::ids::Digest;
+use crate::domain::payload::Payload;
+use crate::domain::plan::RepeatClass;
+use crate::engine::Ports;
+use crate::engine::work::act::{call_tool, store, tool_failure};
+use crate::engine::work::files::touched;
+use crate::engine::work::{Job, Recorder, Trial, shown};
+use crate::model::{Reply, Request};
+use crate::telemetry;
+use crate::tool::{ToolCall, ToolError, ToolSpec};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The attempt itself.
+    First,
+    /// The second opinion: it changes nothing.
+    Second,
+}
+
+/// The outside of one attempt.
+#[derive(Debug)]
+pub(super) struct EngineWorld<'a> {
+    ports: &'a Ports,
+    job: &'a Job,
+    trial: &'a Trial,
+    rung: &'a str,
+    recorder: &'a Recorder,
+    purpose: Purpose,
+    staging: PathBuf,
+}
+
+impl<'a> EngineWorld<'a> {
+    pub(super) fn new(
+        ports: &'a Ports,
+        job: &'a Job,
+        trial: &'a Trial,
+        rung: &'a str,
+        recorder: &'a Recorder,
+        purpose: Purpose,
+    ) -> Self {
+        let second = if purpose == Purpose::Second { "-second" } else { "" };
+        let folder = format!("{}/{}-{}-{}{second}", job.run, job.step, job.item, trial.attempt);
+        Self { ports, job, trial, rung, recorder, purpose, staging: ports.staging.join(folder) }
+    }
+
+    /// What was written and waits for acceptance.
+    pub(super) async fn staged(&self) -> Result<Option<Payload>, Failure> {
+        Ok(None)
+    }
+
+    async fn asked(&self, request: Request) -> Asked {
+        let digest = request_digest(&request);
+        if let Some(known) = self.trial.turns.iter().find(|turn| turn.request == digest) {
+            match self.ports.blobs.read_value(&known.reply).map(serde_json::from_value::<Reply>) {
+                Ok(Ok(reply)) => return Asked::Reply(Box::new(reply)),
+                Ok(Err(error)) => tracing::warn!(%error, "a recorded reply cannot be read; the model is asked again"),
+                Err(error) => tracing::warn!(%error, "a recorded reply cannot be read; the model is asked again"),
+            }
+        }
+        let span = telemetry::chat_span(self.rung, &request.model);
+        let reply = match self.ports.models.ask(self.rung, request).instrument(span.clone()).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                tracing::info!(parent: &span, %error, "the model gave no reply");
+                return Asked::Failed(error);
+            }
+        };
+        telemetry::chat_usage(&span, reply.tokens.prompt, reply.tokens.reply);
+        let usage = Usage {
+            model: self.rung.to_owned(),
+            input_tokens: reply.tokens.prompt,
+            output_tokens: reply.tokens.reply,
+            cost_microdollars: 0,
+        };
+        let value = serde_json::to_value(&reply).expect("a reply is plain data");
+        let kept = match store(self.ports, value).await {
+            Ok(kept) => kept,
+            Err(why) => return Asked::Gone(why),
+        };
+        match self.recorder.turn(digest, kept, usage).await {
+            Ok(()) => Asked::Reply(Box::new(reply)),
+            Err(_) => Asked::Gone("the attempt is not open any more".to_owned()),
+        }
+    }
+
+    async fn called(&self, tool: &Tool, arguments: &Map<String, Value>, nth: u32) -> Called {
+        let spec = ToolSpec { input_schema: tool.offer.parameters.clone(), ..empty_spec(tool) };
+        if let Err(failure) = touched(self.ports, &tool.server, arguments, &spec.path_arguments()) {
+            return Called::Error(failure);
+        }
+        let key = self.call_key(tool, arguments, nth);
+        let call = ToolCall {
+            server: tool.server.clone(),
+            tool: tool.tool.clone(),
+            arguments: arguments.clone(),
+            call_key: key.clone(),
+            timeout_ms: self.job.definition().timeout_ms,
+        };
+        if tool.repeat == RepeatClass::Read {
+            return match self.twice_if_it_dies(&call).await {
+                Ok(value) => Called::Value(value),
+                Err(error) => ended(&error),
+            };
+        }
+        if self.purpose == Purpose::Second {
+            return Called::Error(Failure::new(
+                crate::domain::failure::FailureKind::Refused,
+                "a second opinion changes nothing; say what you would call",
+            ));
+        }
+        self.effect(tool, &call, &key).await
+    }
+
+    /// A call that changes something: its intent is durable before it, its result after it.
+    async fn effect(&self, tool: &Tool, call: &ToolCall, key: &str) -> Called {
+        if let Some(result) =
+            self.trial.calls.iter().find(|known| known.call == key).and_then(|known| known.result.as_ref())
+        {
+            return match self.ports.blobs.read_value(result) {
+                Ok(value) => Called::Value(value),
+                Err(error) => Called::Gone(format!("a recorded result cannot be read: {error}")),
+            };
+        }
+        let gone = || Called::Gone("the attempt is not open any more".to_owned());
+        if self.recorder.call_started(key, &tool.full_name(), tool.repeat).await.is_err() {
+            return gone();
+        }
+        let result = match tool.repeat {
+            RepeatClass::Unsafe => call_tool(self.ports, call).await.map(|result| result.value),
+            RepeatClass::Idempotent | RepeatClass::Read => self.twice_if_it_dies(call).await,
+        };
+        match result {
+            Ok(value) => {
+                let kept = match store(self.ports, value.clone()).await {
+                    Ok(kept) => kept,
+                    Err(why) => return Called::Gone(why),
+                };
+                match self.recorder.call_ended(key, true, kept).await {
+                    Ok(()) => Called::Value(value),
+                    Err(_) => gone(),
+                }
+            }
+            Err(error @ (ToolError::Died { .. } | ToolError::Timeout { .. })) if tool.repeat == RepeatClass::Unsafe => {
+                let arguments = shown(&Value::Object(call.arguments.clone()));
+                let what = format!("{} {arguments}: {error}", tool.full_name());
+                Called::InDoubt { what, failure: tool_failure(&error) }
+            }
+            Err(error) => match self.recorder.call_ended(key, false, Payload::Inline(Value::Null)).await {
+                Ok(()) => ended(&error),
+                Err(_) => gone(),
+            },
+        }
+    }
+
+    /// A call that may be repeated is made once more when its server dies in it.
+    async fn twice_if_it_dies(&self, call: &ToolCall) -> Result<Value, ToolError> {
+        match call_tool(self.ports, call).await {
+            Err(ToolError::Died { .. }) => call_tool(self.ports, call).await,
+            other => other,
+        }
+        .map(|result| result.value)
+    }
+
+    /// The same for each repetition of the same call, whichever attempt makes it; another one for each run and item.
+    fn call_key(&self, tool: &Tool, arguments: &Map<String, Value>, nth: u32) -> String {
+        let run = self.job.run.to_string();
+        let parts = json!([run, self.job.step, self.job.item, tool.full_name(), arguments, nth]);
+        digest_value(&parts).to_string()[..32].to_owned()
+    }
+}
+
+impl World for EngineWorld<'_> {
+    fn ask(&self, request: Request) -> BoxFuture<'_, Asked> {
+        self.asked(request).boxed()
+    }
+
+    fn call<'a>(&'a self, tool: &'a Tool, arguments: &'a Map<String, Value>, nth: u32) -> BoxFuture<'a, Called> {
+        self.called(tool, arguments, nth).boxed()
+    }
+}
+
+/// What an error of a tool means for the attempt: the model may look for another way, unless the server is gone or was
+/// too slow.
+fn ended(error: &ToolError) -> Called {
+    let failure = tool_failure(error);
+    match error {
+        ToolError::Timeout { .. } => Called::Failed(failure),
+        _ if failure.class() == FailureClass::Transient => Called::Failed(failure),
+        _ => Called::Error(failure),
+    }
+}
+
+/// What makes two requests the same: all that the model sees or is told, not how long we wait and how much room there is.
+fn request_digest(request: &Request) -> Digest {
+    let mut value = serde_json::to_value(request).expect("a request is plain data");
+    if let Some(map) = value.as_object_mut() {
+        map.remove("limits");
+        map.remove("context_tokens");
+    }
+    digest_value(&value)
+}
+
+fn empty_spec(tool: &Tool) -> ToolSpec {
+    ToolSpec {
+        name: tool.tool.clone(),
+        description: String::new(),
+        input_schema: Value::Null,
+        output_schema: None,
+        repeat: tool.repeat,
+        output_version: String::new(),
+    }
+}
