@@ -40,10 +40,18 @@ pub enum FailureKind {
     Rejected,
     /// The attempt panicked.
     Panic,
-    /// A reply without text and call, or with reasoning only.
+    /// A reply without text and call.
     EmptyReply,
-    /// A call that could not be read or named no offered tool.
+    /// A reply of reasoning only.
+    ReasoningOnly,
+    /// A reply that was cut off at its limit.
+    CutReply,
+    /// A call that could not be read.
     MalformedCall,
+    /// A call that was told instead of made.
+    Described,
+    /// A call of a tool that was not offered.
+    NotOffered,
     /// The turn, loop or length limit of an attempt.
     Limit,
     /// The item cannot be worked on by its nature (a scan without text, an encrypted file): not counted by `tolerate`.
@@ -74,7 +82,11 @@ impl FailureKind {
             | Self::Rejected
             | Self::Panic
             | Self::EmptyReply
+            | Self::ReasoningOnly
+            | Self::CutReply
             | Self::MalformedCall
+            | Self::Described
+            | Self::NotOffered
             | Self::Limit => FailureClass::Wrong,
             Self::Unworkable | Self::Missing | Self::BadInput | Self::UnknownTool | Self::Denied => {
                 FailureClass::Permanent
