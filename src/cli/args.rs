@@ -105,6 +105,9 @@ pub enum Verb {
     /// Serve one of the built-in tool servers on standard input and output
     #[command(before_help = "Example: ollmcp tool-server pdf_extract")]
     ToolServer(ToolServerArgs),
+    /// Look into parts of the program, for tests and for reports of faults
+    #[command(hide = true, before_help = "Example: ollmcp debug parse-calls < replies.jsonl")]
+    Debug(DebugArgs),
     /// A goal in words
     #[command(external_subcommand)]
     Goal(Vec<String>),
@@ -261,6 +264,28 @@ pub enum ConfigAction {
 pub struct CompletionArgs {
     /// The shell
     pub shell: clap_complete::Shell,
+}
+
+/// Words of `debug`.
+#[derive(Debug, ClapArgs)]
+pub struct DebugArgs {
+    /// What to look into
+    #[command(subcommand)]
+    pub action: DebugAction,
+}
+
+/// What to look into.
+#[derive(Debug, Subcommand)]
+pub enum DebugAction {
+    /// Read model replies from standard input and print the calls that would run
+    #[command(
+        name = "parse-calls",
+        before_help = "Example: ollmcp debug parse-calls < replies.jsonl",
+        after_help = "One JSON object a line: {\"id\", \"raw_text\", \"available_tools\": [{\"name\", \"parameters\": {ARGUMENT: TYPE}, \"required\": [ARGUMENT]}]}.\n\
+            Prints {\"id\", \"calls\": [{\"name\", \"args\"}]}, or {\"id\", \"unparseable\": true} where nothing would run.\n\
+            A line that is none of these is named on standard error, and the command ends with 2."
+    )]
+    ParseCalls,
 }
 
 /// Words of `tool-server`.

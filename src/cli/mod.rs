@@ -9,6 +9,7 @@ mod cancel;
 mod completion;
 mod config;
 mod context;
+mod debug;
 mod doctor;
 mod error;
 mod exit;
@@ -116,6 +117,7 @@ fn dispatch(args: Args, environment: BTreeMap<String, String>) -> Result<Exit, C
         Verb::Config(args) => config::config(&context, &args),
         Verb::Completion(args) => Ok(completion::completion(&args)),
         Verb::ToolServer(args) => tool_server::tool_server(&context, &args),
+        Verb::Debug(args) => Ok(debug::debug(&args)),
         Verb::Goal(words) => Err(args::goal(&words)),
     }
 }
