@@ -10,6 +10,19 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub mod address;
+mod fault;
+mod frames;
+mod http;
+pub mod key;
+pub mod ollama;
+pub mod openai;
+mod reading;
+mod schema;
+pub mod scripted;
+mod stream;
+mod watch;
+
 /// Who speaks in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

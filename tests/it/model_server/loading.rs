@@ -1,0 +1,1 @@
+//! Proves loading, swapping, cutting and the refusals of Ollama's protocol.
