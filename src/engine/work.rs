@@ -5,6 +5,7 @@
 mod act;
 mod check;
 mod files;
+mod known;
 mod open;
 mod prepare;
 mod rows;
@@ -29,9 +30,10 @@ use crate::tool::ToolCall;
 
 pub use act::{execute, tool_failure};
 pub use check::{judge, judge_step};
+pub use known::known_addresses;
 pub use open::open_step;
 pub use prepare::prepare;
-pub use rows::{expectation, source_tables};
+pub use rows::{expectation, source_tables, write_arguments};
 
 /// Longest list of a `for_each`.
 pub const ITEMS_MAX: usize = 10_000_000;
