@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Refused;
+use super::socket::ShortPath;
 
 /// Limit of one call.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
@@ -27,13 +28,23 @@ pub struct Client {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody answers.
+    /// Nobody answers in time.
     #[error("the process that owns the state folder does not answer on `{socket}`: {why}")]
     Silent {
         /// The socket.
         socket: String,
+        /// What was waited for.
+        why: String,
+    },
+    /// The owner went away, before the question or over it.
+    #[error("the process that owns the state folder left without an answer on `{socket}`: {why}")]
+    Gone {
+        /// The socket.
+        socket: String,
         /// What the system said.
         why: String,
+        /// It may have done what it was asked.
+        may_have_acted: bool,
     },
     /// It says no.
     #[error("{0}")]
@@ -67,7 +78,10 @@ impl Client {
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ClientError> {
         match tokio::time::timeout(CALL_LIMIT, self.call_unlimited(method, path, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.silent(&format!("no answer within {} s", CALL_LIMIT.as_secs()))),
+            Err(_) => Err(ClientError::Silent {
+                socket: self.socket.display().to_string(),
+                why: format!("no answer within {} s", CALL_LIMIT.as_secs()),
+            }),
         }
     }
 
@@ -77,8 +91,11 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let failed = |why: &dyn std::fmt::Display| self.silent(why);
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| failed(&error))?;
+        let unasked = |error: std::io::Error| self.gone(&error, false);
+        let socket = ShortPath::of(&self.socket).map_err(unasked)?;
+        let stream = UnixStream::connect(&socket).await.map_err(unasked)?;
+        let may_act = method != Method::GET;
+        let failed = |why: &dyn std::fmt::Display| self.gone(why, may_act);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
         let request = Request::builder()
@@ -112,7 +129,7 @@ impl Client {
         }
     }
 
-    fn silent(&self, why: &dyn std::fmt::Display) -> ClientError {
-        ClientError::Silent { socket: self.socket.display().to_string(), why: why.to_string() }
+    fn gone(&self, why: &dyn std::fmt::Display, may_have_acted: bool) -> ClientError {
+        ClientError::Gone { socket: self.socket.display().to_string(), why: why.to_string(), may_have_acted }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod server;
+pub mod socket;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,6 +1,8 @@
 //! The control socket: answers other terminals while this process owns the state folder.
 
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +15,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::socket::ShortPath;
 use super::{Answer, Call, ROUTES, Refused};
 use crate::domain::command::{Command, Refusal};
 use crate::domain::event::DoubtAnswer;
@@ -43,6 +46,8 @@ struct Shared {
     blobs: Arc<Blobs>,
     door: RegistryDoor,
     tree: Mutex<Option<TreeAsker>>,
+    /// Opened before the engine starts, and taken by the first who serves it.
+    listener: Mutex<Option<UnixListener>>,
 }
 
 impl std::fmt::Debug for ControlSocket {
@@ -55,7 +60,33 @@ impl ControlSocket {
     /// At a path in the state folder.
     #[must_use]
     pub fn new(path: PathBuf, state: StateHandle, blobs: Arc<Blobs>, door: RegistryDoor) -> Self {
-        Self { path, shared: Arc::new(Shared { state, blobs, door, tree: Mutex::default() }) }
+        let shared = Shared { state, blobs, door, tree: Mutex::default(), listener: Mutex::default() };
+        Self { path, shared: Arc::new(shared) }
+    }
+
+    /// Begins to listen. Whoever asks from now on waits until the engine runs.
+    ///
+    /// # Errors
+    /// What the system says. The engine runs without: then no other terminal gets an answer.
+    pub fn listen(&self) -> io::Result<()> {
+        let listener = self.bind()?;
+        *self.shared.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+        Ok(())
+    }
+
+    fn bind(&self) -> io::Result<UnixListener> {
+        // A socket of an owner that was killed; the lock says that nobody listens on it.
+        let _ = std::fs::remove_file(&self.path);
+        let listener = UnixListener::bind(ShortPath::of(&self.path)?)?;
+        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    }
+
+    /// The socket that was opened at the start, or a new one for a server that was started again.
+    fn listener(&self) -> io::Result<tokio::net::UnixListener> {
+        let opened = self.shared.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        tokio::net::UnixListener::from_std(opened.map_or_else(|| self.bind(), Ok)?)
     }
 
     /// Gives it the way to the tree, which is there only after the engine has started.
@@ -84,13 +115,18 @@ fn handler(call: Call) -> MethodRouter<Arc<Shared>> {
 
 impl Service for ControlSocket {
     fn run(&self, stop: CancellationToken) -> BoxFuture<'static, Result<(), String>> {
-        let (path, router) = (self.path.clone(), self.router());
+        let (socket, path, router) = (self.clone(), self.path.clone(), self.router());
         Box::pin(async move {
-            // A socket of an owner that was killed; the lock says that nobody listens on it.
-            let _ = std::fs::remove_file(&path);
-            let failed = |error: std::io::Error| format!("cannot listen on `{}`: {error}", path.display());
-            let listener = tokio::net::UnixListener::bind(&path).map_err(failed)?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+            let failed = |error: io::Error| format!("cannot listen on `{}`: {error}", path.display());
+            let listener = match socket.listener() {
+                Ok(listener) => listener,
+                Err(error) => {
+                    // A run needs nobody who asks about it.
+                    tracing::warn!(%error, path = %path.display(), "no control socket");
+                    stop.cancelled().await;
+                    return Ok(());
+                }
+            };
             let closing = CancellationToken::new();
             let serving = axum::serve(listener, router).with_graceful_shutdown(closing.clone().cancelled_owned());
             let mut served = std::pin::pin!(serving.into_future());

@@ -14,7 +14,8 @@ use crate::state::Reader;
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
-        Self::failed(error.to_string())
+        let is_gone = matches!(error, ClientError::Gone { may_have_acted: false, .. });
+        Self { is_gone, ..Self::failed(error.to_string()) }
     }
 }
 
@@ -23,6 +24,28 @@ impl From<crate::state::StateError> for CliError {
         Self::failed(error.to_string())
     }
 }
+
+/// How often a project is looked into when each owner leaves between the door and the answer.
+const LOOKS_MAX: usize = 5;
+
+/// Looks into a project. An owner may end just when it is asked: then whoever owns the state folder now is asked.
+pub(super) fn look<T>(
+    context: &Context,
+    standing: &Standing,
+    look: impl Fn(&Looking) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let once = || Looking::open(context, standing).and_then(|looking| look(&looking));
+    for _ in 1..LOOKS_MAX {
+        match once() {
+            Err(error) if error.is_gone => {}
+            answer => return answer,
+        }
+    }
+    once()
+}
+
+/// The word for the newest run.
+pub(super) const LAST: &str = "last";
 
 /// An open way into a project.
 pub(super) struct Looking {
@@ -60,7 +83,7 @@ impl Looking {
             Some(reader) => find_run(&reader.heads()?, name),
             None => {
                 let runs = self.runs()?;
-                let named = runs.iter().rev().find(|run| run.name.as_deref() == Some(name));
+                let named = runs.iter().rev().find(|run| name != LAST && run.name.as_deref() == Some(name));
                 if let Some(run) = named.and_then(|run| run.run.parse().ok()) {
                     return Ok(RunId(run));
                 }
@@ -123,7 +146,7 @@ impl Looking {
 
 /// The run that a person names: `last`, a name, a full id or a unique beginning of one.
 pub(super) fn find_run(heads: &[Head], name: &str) -> Result<RunId, CliError> {
-    let named = heads.iter().rev().find(|head| head.origin.name.as_deref() == Some(name));
+    let named = heads.iter().rev().find(|head| name != LAST && head.origin.name.as_deref() == Some(name));
     match named {
         Some(head) => Ok(head.run),
         None => find_id(&heads.iter().map(|head| head.run).collect::<Vec<_>>(), name),
@@ -134,7 +157,7 @@ fn find_id(runs: &[RunId], name: &str) -> Result<RunId, CliError> {
     if runs.is_empty() {
         return Err(CliError::usage("there are no runs in this project yet").hint("ollmcp run PLAN starts one"));
     }
-    if name == "last" {
+    if name == LAST {
         return Ok(*runs.iter().max().expect("there is one"));
     }
     let found: Vec<_> = runs.iter().filter(|run| run.to_string().starts_with(name)).collect();

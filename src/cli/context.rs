@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use super::error::CliError;
 use super::output;
 use crate::api::client::Client;
+use crate::api::socket::ShortPath;
 use crate::app::place::Standing;
 use crate::app::store::{self, Store, chain};
 use crate::config::project::Project;
 use crate::config::{Consents, Flags};
+use crate::domain::ids::RunId;
 use crate::os::lock::{LockError, Owner, StateLock};
 use crate::report::text;
 
@@ -87,6 +89,18 @@ impl Context {
         self.find(make)
     }
 
+    /// A command to type next, with the flags without which it would not mean the same.
+    pub(super) fn command(&self, words: &str) -> String {
+        let config = self.config.as_ref().map(|file| format!(" --config {}", quoted(&file.display().to_string())));
+        let trust = if self.trust_project_config { " --trust-project-config" } else { "" };
+        format!("ollmcp {words}{}{trust}", config.unwrap_or_default())
+    }
+
+    /// The command that goes on with a run.
+    pub(super) fn resume(&self, run: RunId) -> String {
+        self.command(&format!("resume {}", run.short()))
+    }
+
     fn flags(&self) -> Flags {
         Flags { config: self.config.clone(), trust_project_config: self.trust_project_config, values: Vec::new() }
     }
@@ -148,7 +162,8 @@ impl Context {
                 Err(error) => return Err(held(&error)),
             };
             // An owner that only looks, is starting or is about to leave has no socket: wait a moment for either.
-            if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+            let answers = ShortPath::of(&socket).and_then(std::os::unix::net::UnixStream::connect);
+            if answers.is_ok() {
                 return Ok(Access::Other(Client::new(socket)));
             }
             if Instant::now() > deadline {
@@ -168,6 +183,12 @@ impl Context {
         output::note("what follows is what the state store saw last; what came later is not in it");
         Ok(Access::StateOnly(reader))
     }
+}
+
+/// A word as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "=_-./:,".contains(c));
+    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// The project, or what to do without one.

@@ -11,13 +11,15 @@ pub(super) struct CliError {
     pub(super) message: String,
     pub(super) hints: Vec<String>,
     pub(super) exit: Exit,
+    /// The process that was asked went away and has done nothing: asking again finds out who answers now.
+    pub(super) is_gone: bool,
     /// An object with what else `--json` tells.
     pub(super) more: Option<Box<serde_json::Value>>,
 }
 
 impl CliError {
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hints: Vec::new(), exit: Exit::Usage, more: None }
+        Self { message: message.into(), hints: Vec::new(), exit: Exit::Usage, is_gone: false, more: None }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> Self {

@@ -1,6 +1,6 @@
 //! `inbox`: what waits for a person.
 
-use super::access::Looking;
+use super::access::{Looking, look};
 use super::context::Context;
 use super::error::CliError;
 use super::exit::Exit;
@@ -9,8 +9,7 @@ use crate::report::{SHAPE_VERSION, text};
 
 pub(super) fn inbox(context: &Context) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
-    let looking = Looking::open(context, &standing)?;
-    let asks = looking.asks()?;
+    let asks = look(context, &standing, Looking::asks)?;
     if context.is_json {
         output::json(&serde_json::json!({ "v": SHAPE_VERSION, "asks": asks }));
     } else if asks.is_empty() {

@@ -54,9 +54,15 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let args = match command.try_get_matches_from(arguments).and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => {
-            // What cannot be printed is not printed.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Complete.into() };
+            if error.use_stderr() {
+                // What cannot be printed is not printed.
+                let _ = error.print();
+                return Exit::Usage.into();
+            }
+            if let Err(error) = error.print() {
+                output::not_written(&error);
+            }
+            return written(Exit::Complete).into();
         }
     };
     let environment = environment();
@@ -65,12 +71,19 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     install_panic_hook();
     let is_json = args.json;
     match dispatch(args, environment) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => written(exit).into(),
         Err(error) => {
             error.print(is_json);
             error.exit.into()
         }
     }
+}
+
+/// Nothing is complete whose results did not reach their reader.
+fn written(exit: Exit) -> Exit {
+    let Some(why) = output::lost() else { return exit };
+    output::err(&format!("error: cannot write the results: {why}\n"));
+    if exit == Exit::Complete { Exit::Failed } else { exit }
 }
 
 /// The one place where the environment comes in.

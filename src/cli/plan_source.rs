@@ -7,7 +7,9 @@ use super::output;
 use crate::app::place::Standing;
 use crate::config::shipped::{FoundPlan, find_plan, plan_names};
 use crate::domain::nearest::nearest;
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, StepKind};
+use crate::domain::run::{RunState, StepPhase};
+use crate::engine::work::write_arguments;
 use crate::plan_file::{self, Catalog, KnownAgent, KnownTool, ServerTools};
 
 /// A plan with where it was found.
@@ -39,6 +41,30 @@ pub(super) fn find_and_read(standing: &Standing, name: &str, is_json: bool) -> R
             Err(error)
         }
     }
+}
+
+/// Whether the servers of all that is left of a run are declared, as they were when it was accepted.
+pub(super) fn servers_are_there(standing: &Standing, state: &RunState) -> Result<(), CliError> {
+    let servers = catalog(standing).servers.unwrap_or_default();
+    for (step, stands) in state.plan.steps().iter().zip(&state.steps) {
+        let (StepKind::Tool { name, .. }, false) = (&step.kind, matches!(stands.phase, StepPhase::Ended { .. })) else {
+            continue;
+        };
+        let found = name.rmatch_indices('.').find_map(|(at, _)| servers.get_key_value(&name[..at]));
+        let error = match found {
+            Some((server, ServerTools::Away { why, hint })) => {
+                CliError::usage(format!("step `{}`: tool server `{server}` {why}", step.id)).hint_opt(hint.clone())
+            }
+            Some((_, ServerTools::Unknown | ServerTools::Known(_))) => continue,
+            None => {
+                let server = name.split_once('.').map_or(name.as_str(), |(server, _)| server);
+                CliError::usage(format!("step `{}`: no tool server is called `{server}`", step.id))
+                    .hint("it was declared when the run began: give the same --config FILE, or declare it again")
+            }
+        };
+        return Err(error.hint(format!("nothing was started; run {} stays as it is", state.head.run.short())));
+    }
+    Ok(())
 }
 
 fn find(standing: &Standing, name: &str) -> Result<(String, Vec<u8>), CliError> {
@@ -95,7 +121,7 @@ pub(super) fn catalog(standing: &Standing) -> Catalog {
         name: agent.name.clone(),
         is_deterministic: agent.deterministic,
         is_reserved: agent.reserved,
-        input_schema: serde_json::Value::Null,
+        input_schema: if agent.deterministic { write_arguments() } else { serde_json::Value::Null },
     });
     Catalog { servers: Some(servers), agents: Some(agents.collect()), ladders: None }
 }

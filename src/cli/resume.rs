@@ -5,6 +5,7 @@ use super::args::RunName;
 use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
+use super::plan_source::servers_are_there;
 use super::{output, watch};
 use crate::engine::supervisor::Beginning;
 
@@ -27,6 +28,7 @@ pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError
         output::err(&format!("run {} has ended: {word} (exit code {})\n", run.short(), exit.code()));
         return Ok(exit);
     }
+    servers_are_there(&standing, &state)?;
     let granted = state.head.origin.granted_paths();
     output::err(&format!("run {} · {} goes on\n", run.short(), state.plan.name()));
     watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted)

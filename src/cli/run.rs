@@ -4,27 +4,37 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::access::LAST;
 use super::args::RunArgs;
-use super::context::{Context, project_of};
+use super::context::{Context, project_of, quoted};
 use super::error::CliError;
 use super::exit::Exit;
 use super::plan_source::{FoundAndRead, find_and_read};
 use super::{output, watch};
+use crate::app::databases;
 use crate::app::place::Standing;
 use crate::database::address::Address;
 use crate::domain::event::Origin;
+use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::RunId;
 use crate::domain::plan::InputKind;
 use crate::domain::run::{Head, accept};
 use crate::engine::supervisor::Beginning;
+use crate::engine::work::known_addresses;
 use crate::os::paths::{lies_within, resolved};
 use crate::plan_file::resolve_inputs;
+use crate::report::text;
+
+/// Longest name of a run.
+const NAME_CHARS_MAX: usize = 60;
 
 pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
+    args.name.as_deref().map_or(Ok(()), usable_name)?;
     let standing = context.standing_to_start(true)?;
     let project = project_of(&standing)?;
     let FoundAndRead { plan, source } = find_and_read(&standing, &args.plan, context.is_json)?;
     let (inputs, granted) = inputs_of(&standing, &plan, &args.input)?;
+    addresses_fit(&standing, &plan, &inputs)?;
     let own = context.own_store(project, "run")?;
     let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
     let unfinished = heads.iter().rev().find(|head| is_same(head, &plan, &inputs));
@@ -32,8 +42,8 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
         let run = head.run;
         if !watch::asks_yes(&format!("run {} of the same plan and inputs has not ended. Go on with it?", run.short())) {
             return Err(CliError::usage(format!("run {} of the same plan and inputs has not ended", run.short()))
-                .hint(format!("go on with it: ollmcp resume {}", run.short()))
-                .hint(format!("start anew: ollmcp run --new {}{}", args.plan, again(&args.input))));
+                .hint(format!("go on with it: {}", context.resume(run)))
+                .hint(format!("start anew: {}", context.command(&again(&args)))));
         }
         let state = own.store.state.reader().run(run).map_err(|error| CliError::failed(error.to_string()))?;
         let state = state.ok_or_else(|| CliError::failed("the state store lost the run"))?;
@@ -47,25 +57,49 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
         name: args.name,
         granted: granted.iter().filter_map(|path| path.to_str()).map(str::to_owned).collect(),
     };
-    output::err(&format!("run {} · {}\n", run.short(), crate::report::text::plan_text(plan.name(), &source)));
+    output::err(&format!("run {} · {}\n", run.short(), text::plan_text(plan.name(), &source)));
     for (name, value) in &inputs {
-        output::err(&format!("  {name} = {}\n", crate::report::text::bounded(&value.to_string(), 200)));
+        output::err(&format!("  {name} = {}\n", text::bounded(&value.to_string(), 200)));
     }
     output::err(&format!(
-        "  state in {}; stopped or killed, it goes on with: ollmcp resume {}\n",
+        "  state in {}; stopped or killed, it goes on with: {}\n",
         project.state.display(),
-        run.short()
+        context.resume(run)
     ));
     let beginning = Beginning::New(Box::new(accept(run, &plan, inputs, origin)));
     watch::watch(context, &standing, own, run, beginning, &granted)
 }
 
-/// Inputs as words of a command that can be typed again.
-fn again(inputs: &[String]) -> String {
-    let is_plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "=_-./:,".contains(c));
-    let quoted =
-        |word: &String| if is_plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) };
-    inputs.iter().map(|word| format!(" -i {}", quoted(word))).collect()
+/// A name is typed again in place of an id: it must not be mistaken for one, and a shell must take it as one word.
+fn usable_name(name: &str) -> Result<(), CliError> {
+    let refused = |why: &str| {
+        let shown = text::clean(&text::bounded(name, NAME_CHARS_MAX));
+        Err(CliError::usage(format!("`--name {shown}` {why}"))
+            .hint("a name is letters, digits, `-`, `_` and `.`, and begins with a letter or a digit: --name january"))
+    };
+    let looks_like_id = name.len() >= 8 && name.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if name == LAST {
+        return refused("means the newest run");
+    }
+    if name.is_empty() {
+        return refused("is empty");
+    }
+    if name.chars().count() > NAME_CHARS_MAX {
+        return refused(&format!("has more than {NAME_CHARS_MAX} characters"));
+    }
+    let is_plain = name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    if !is_plain || !name.starts_with(char::is_alphanumeric) {
+        return refused("is no name for a run");
+    }
+    if looks_like_id { refused("looks like the id of a run") } else { Ok(()) }
+}
+
+/// The words of this command with `--new`.
+fn again(args: &RunArgs) -> String {
+    let inputs: String = args.input.iter().map(|word| format!(" -i {}", quoted(word))).collect();
+    let fresh = if args.fresh { " --fresh" } else { "" };
+    let name = args.name.as_ref().map_or_else(String::new, |name| format!(" --name {}", quoted(name)));
+    format!("run --new {}{inputs}{fresh}{name}", quoted(&args.plan))
 }
 
 /// An unfinished run of the same plan and inputs.
@@ -93,6 +127,21 @@ fn inputs_of(
     })?;
     let granted = pairs.iter().flat_map(|(name, value)| named_outside(standing, plan, name, value)).collect();
     Ok((inputs, granted))
+}
+
+/// Addresses of databases that are known already: what is wrong with one is said before anything is done for it.
+fn addresses_fit(
+    standing: &Standing,
+    plan: &crate::domain::plan::Plan,
+    inputs: &Map<String, Value>,
+) -> Result<(), CliError> {
+    for (step, address) in known_addresses(plan, inputs) {
+        databases::fits(&address, standing.folder()).map_err(|error| {
+            let told = Failure::told(FailureKind::BadInput, &error.to_string());
+            CliError::usage(format!("step `{step}`: {}", told.message)).hint_opt(told.hint)
+        })?;
+    }
+    Ok(())
 }
 
 /// What lies outside the project folder of what a person typed for an input: the path itself, and where it leads.

@@ -1,6 +1,6 @@
 //! `show`: a run in full, the story of one item, or the supervision tree of the process at work.
 
-use super::access::Looking;
+use super::access::look;
 use super::args::ShowArgs;
 use super::context::{Access, Context, project_of};
 use super::error::CliError;
@@ -14,13 +14,19 @@ use crate::report::{item, text};
 pub(super) fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
     let project = project_of(&standing)?;
-    let looking = Looking::open(context, &standing)?;
     if args.tree {
-        return show_tree(context, &looking);
+        let tree = look(context, &standing, |looking| match &looking.access {
+            Access::Other(client) => Ok(Some(looking.runtime().block_on(client.get("/v1/tree"))?)),
+            Access::Own(_) | Access::StateOnly(_) => Ok(None),
+        })?;
+        return show_tree(context, tree);
     }
-    let run = looking.find(&args.run)?;
     if let Some(key) = &args.item {
-        let stories = looking.item(run, key, &Blobs::reader(&blobs_dir(&project.state)))?;
+        let blobs = Blobs::reader(&blobs_dir(&project.state));
+        let (run, stories) = look(context, &standing, |looking| {
+            let run = looking.find(&args.run)?;
+            Ok((run, looking.item(run, key, &blobs)?))
+        })?;
         if stories.is_empty() {
             return Err(CliError::usage(format!("run {} has no item with the key `{key}` yet", run.short()))
                 .hint("keys are those of the reports: a file's path as it was listed"));
@@ -32,20 +38,19 @@ pub(super) fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError>
         }
         return Ok(Exit::Complete);
     }
-    let detail = looking.detail(run)?;
+    let (run, detail) = look(context, &standing, |looking| {
+        let run = looking.find(&args.run)?;
+        Ok((run, looking.detail(run)?))
+    })?;
     if context.is_json {
         output::json(&detail);
     } else {
-        output::out(&text::detail(&detail));
+        output::out(&text::detail(&detail, &context.resume(run)));
     }
     Ok(Exit::Complete)
 }
 
-fn show_tree(context: &Context, looking: &Looking) -> Result<Exit, CliError> {
-    let tree: Option<TreeNode> = match &looking.access {
-        Access::Other(client) => Some(looking.runtime().block_on(client.get("/v1/tree"))?),
-        Access::Own(_) | Access::StateOnly(_) => None,
-    };
+fn show_tree(context: &Context, tree: Option<TreeNode>) -> Result<Exit, CliError> {
     match tree {
         tree if context.is_json => output::json_with_version(serde_json::json!({ "tree": tree })),
         Some(tree) => output::out(&drawn(&tree)),

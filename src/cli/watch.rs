@@ -26,6 +26,9 @@ use crate::report::{detail, line, text};
 /// How long the blocking pool may take to finish at the end.
 const RUNTIME_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long the tree's reason for giving up is waited for.
+const REASON_LIMIT: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct ProgressReader(Arc<Progress>);
 
@@ -79,19 +82,29 @@ pub(super) fn watch(
     let databases = ports.databases.clone();
     let exit = runtime.block_on(async {
         let mut signals = Signals::listen()?;
+        if let Err(error) = control.listen() {
+            let socket = socket(&project.state);
+            output::note(&format!(
+                "cannot listen on `{}` ({error}): the run goes on, and no other terminal can ask it or cancel it",
+                socket.display()
+            ));
+        }
         let engine = running::start(ports, own.store.journal.clone(), door, Some(Arc::new(control.clone()))).await;
         let engine = engine.map_err(|error| CliError::failed(error.to_string()))?;
         control.set_tree(engine.tree_asker());
         let mut left = engine.start_run(run, beginning, true).map_err(|error| CliError::failed(error.to_string()))?;
         let exit = loop {
             tokio::select! {
-                exit = &mut left => break exit.unwrap_or_else(|_| RunExit::Fault("the run registry died".to_owned())),
+                exit = &mut left => break match exit {
+                    Ok(exit) => exit,
+                    Err(_) => RunExit::Fault(why_lost(engine.gave_up()).await),
+                },
                 reason = engine.gave_up() => break RunExit::Fault(reason),
                 ask = signals.next() => match ask {
                     Ask::Drain => {
                         progress.line(&format!(
-                            "taking no new task, waiting for what runs (again: stop it); go on later: ollmcp resume {}",
-                            run.short()
+                            "taking no new task, waiting for what runs (again: stop it); go on later: {}",
+                            context.resume(run)
                         ));
                         engine.drain();
                     }
@@ -119,10 +132,16 @@ pub(super) fn watch(
     Ok(Exit::of_run(&exit))
 }
 
+/// Why a run was dropped without a word: the tree's own reason, which may come a moment after its fall.
+async fn why_lost(gave_up: impl Future<Output = String>) -> String {
+    let reason = tokio::time::timeout(REASON_LIMIT, gave_up).await;
+    reason.unwrap_or_else(|_| "the run registry died".to_owned())
+}
+
 fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &RunExit) -> Result<(), CliError> {
     if let RunExit::Fault(reason) = exit {
         return Err(CliError::failed(format!("the engine stopped: {reason}"))
-            .hint(format!("nothing that was reported is lost: ollmcp resume {}", run.short())));
+            .hint(format!("nothing that was reported is lost: {}", context.resume(run))));
     }
     let reader = own.store.state.reader();
     let state = match own.store.state.fault() {
@@ -150,7 +169,7 @@ fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &R
         output::err(&text::asks(&asks));
     }
     if matches!(exit, RunExit::Waiting | RunExit::Interrupted) {
-        output::err(&format!("go on: ollmcp resume {}\n", run.short()));
+        output::err(&format!("go on: {}\n", context.resume(run)));
     }
     Ok(())
 }
@@ -168,4 +187,19 @@ fn run_before(reader: &crate::state::Reader, state: &RunState) -> Option<RunStat
             && head.plan == state.head.plan
     })?;
     reader.run(earlier.run).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_was_dropped_is_told_with_the_reason_of_the_tree() {
+        let late = async {
+            tokio::time::sleep(REASON_LIMIT / 2).await;
+            "doors died: no room".to_owned()
+        };
+        assert_eq!(why_lost(late).await, "doors died: no room");
+        assert_eq!(why_lost(std::future::pending()).await, "the run registry died");
+    }
 }

@@ -43,7 +43,7 @@ impl Address {
         }
         let Some((scheme, rest)) = text.trim().split_once(':') else {
             return refuse(format!(
-                "not in this version: `{shown}` names no kind of database; hint: for a file write `sqlite:{shown}`"
+                "`{shown}` is no database address: it names no kind of database; hint: for a file write `sqlite:{shown}`"
             ));
         };
         match scheme.to_ascii_lowercase().as_str() {
@@ -184,7 +184,7 @@ mod tests {
         refused("postgres://host/db", "not in this version: ");
         refused("mysql:x", "not in this version: databases of kind `mysql:`");
         refused("tables.db", "`sqlite:tables.db`");
-        refused("tables.db", "not in this version: ");
+        refused("tables.db", "is no database address");
         refused("sqlite:", "names no file");
         refused("sqlite://", "names no file");
         refused("sqlite::memory:", "gone at the end");

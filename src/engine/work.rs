@@ -6,6 +6,7 @@ mod act;
 mod ask;
 mod check;
 mod files;
+mod known;
 mod open;
 mod place;
 mod prepare;
@@ -35,11 +36,12 @@ use crate::tool::ToolCall;
 pub use act::{execute, tool_failure};
 pub use ask::second;
 pub use check::{judge, judge_step};
+pub use known::known_addresses;
 pub use open::open_step;
 pub use place::place;
 pub use prepare::prepare;
 pub use record::Recorder;
-pub use rows::{expectation, source_tables};
+pub use rows::{expectation, source_tables, write_arguments};
 
 /// Longest list of a `for_each`.
 pub const ITEMS_MAX: usize = 10_000_000;

@@ -48,6 +48,14 @@ impl RunLine {
     }
 }
 
+impl RunLine {
+    /// Whether nothing more happens to it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.state.as_str(), "waiting" | "running" | "interrupted")
+    }
+}
+
 /// The word for a run's state.
 #[must_use]
 pub fn state_word(head: &Head, is_live: bool) -> &'static str {

@@ -244,9 +244,9 @@ pub fn plan_text(name: &str, source: &str) -> String {
     format!("{} ({})", clean(name), clean(source))
 }
 
-/// A run in full.
+/// A run in full; `resume` is the command that goes on with it.
 #[must_use]
-pub fn detail(detail: &RunDetail) -> String {
+pub fn detail(detail: &RunDetail, resume: &str) -> String {
     let line = &detail.line;
     let mut out =
         format!("run {}\nplan {}\nstate {}\n", line.run, plan_text(&line.plan, &detail.plan_source), line.state);
@@ -269,7 +269,7 @@ pub fn detail(detail: &RunDetail) -> String {
     out.push_str(&not_done(&with_items.cloned().collect::<Vec<_>>(), detail.not_done_untold));
     out.push_str(&asks(&detail.asks));
     if matches!(line.state.as_str(), "interrupted") {
-        out.push_str(&format!("go on: ollmcp resume {}\n", &line.run[..18.min(line.run.len())]));
+        out.push_str(&format!("go on: {resume}\n"));
     }
     out
 }

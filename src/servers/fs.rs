@@ -145,13 +145,15 @@ fn tools() -> Vec<BuiltInTool> {
             json!({ "root": path(), "pattern": pattern(), "limit": count("at most so many files"),
                 "after": { "type": "string", "description": "`next` of the page before" },
                 "ignore_case": flag("`*.pdf` also means `*.PDF`"), "folders": flag("list folders too") }),
-            json!({ "type": "object", "required": ["count", "truncated"], "properties": {
+            json!({ "type": "object", "required": ["count", "truncated", "unreadable", "unreadable_count"], "properties": {
                 "root": text(), "count": { "type": "integer" }, "truncated": { "type": "boolean" },
                 "next": text(), "total": { "type": "integer" },
                 "files": { "type": "array", "items": { "type": "object", "required": ["path", "name", "bytes"],
                     "properties": { "path": text(), "name": text(), "bytes": { "type": "integer" },
                         "is_folder": { "type": "boolean" } } } },
-                "unreadable": { "type": "array" }, "unreadable_count": { "type": "integer" } } }),
+                "unreadable": { "type": "array", "description": "what could not be listed; the first hundred",
+                    "items": { "type": "object", "properties": { "path": text(), "reason": text() } } },
+                "unreadable_count": { "type": "integer" } } }),
         ),
         tool(
             "read",

@@ -69,10 +69,9 @@ pub(super) fn list(territory: &Territory, said: &ListArguments, page: Option<usi
         out["next"] = found.files.last().map_or(Value::Null, |file| file.path.clone().into());
         out["total"] = total.into();
     }
-    if found.unreadable_count > 0 {
-        out["unreadable"] = found.unreadable.into();
-        out["unreadable_count"] = found.unreadable_count.into();
-    }
+    // There also when it is empty, so that a plan can ask for it.
+    out["unreadable"] = found.unreadable.into();
+    out["unreadable_count"] = found.unreadable_count.into();
     out["files"] = serde_json::to_value(&found.files).expect("entries are plain texts and numbers");
     Ok(out)
 }
@@ -160,7 +159,7 @@ impl Found {
         if !is_wanted || !(kind.is_file() || kind.is_symlink() || (with_folders && kind.is_dir())) {
             return;
         }
-        let shown = || format!("{prefix}{}", rest.to_string_lossy());
+        let shown = || format!("{prefix}{}", escaped(rest));
         let Some(text) = rest.to_str() else {
             return self.miss(shown(), "its name is not UTF-8; rename it");
         };
@@ -192,6 +191,16 @@ impl Found {
     }
 }
 
+/// A path with each byte that is no UTF-8 as `\xE9`: two such names stay two, and `ls` shows the same.
+fn escaped(path: &Path) -> String {
+    let mut out = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")));
+    }
+    out
+}
+
 fn reason(error: &ignore::Error) -> String {
     match error.io_error().map(std::io::Error::kind) {
         Some(std::io::ErrorKind::PermissionDenied) => "the system does not let us read it".to_owned(),
@@ -204,7 +213,7 @@ fn error_path(error: &ignore::Error, real: &Path, prefix: &str) -> String {
     match error {
         ignore::Error::WithPath { path, .. } => {
             let rest = path.strip_prefix(real).unwrap_or(path);
-            format!("{prefix}{}", String::from_utf8_lossy(rest.as_os_str().as_bytes()))
+            format!("{prefix}{}", escaped(rest))
         }
         ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
             error_path(err, real, prefix)

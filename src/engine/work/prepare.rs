@@ -8,7 +8,7 @@ use super::act::tool_failure;
 use super::ask::{Asking, offered};
 use super::check::check_output;
 use super::files::{file_contents, relative_paths, touched};
-use super::rows::write_job;
+use super::rows::{known_arguments, write_job};
 use super::{Act, Job, Prepared, Ready, expression_failure};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::identity::{Ingredients, digest_value, identity};
@@ -27,6 +27,11 @@ pub async fn prepare(ports: &Ports, job: &Job) -> Prepared {
             return Prepared::Fault { key: format!("item {}", job.item + 1), failure: expression_failure(&error) };
         }
     };
+    if let StepKind::Agent { with, .. } = &job.definition().kind
+        && let Err(failure) = known_arguments(with)
+    {
+        return Prepared::Fault { key, failure };
+    }
     let ready = match prepared_act(ports, job, scope, &key).await {
         Ok(ready) => ready,
         Err(failure) => return Prepared::Fault { key, failure },

@@ -1,6 +1,6 @@
 //! DATABASE_WRITER's deterministic way: tables among the arguments into a write, and what the database must hold then.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::prepare::prepared_act;
 use super::{Act, Job, expression_failure, key_text, shown};
@@ -9,10 +9,41 @@ use crate::database::{LedgerKey, Target, WriteJob};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::Digest;
+use crate::domain::nearest::nearest;
 use crate::domain::plan::Check;
 use crate::engine::Ports;
 use crate::engine::values::Scope;
 use crate::plan_file::expr::{self, ExprError};
+
+/// JSON Schema of DATABASE_WRITER's arguments.
+#[must_use]
+pub fn write_arguments() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "database": { "type": "string" },
+            "rows": { "type": ["array", "object"] },
+            "headers": { "type": "array" },
+            "table": { "type": "string" },
+        },
+        "required": ["database", "rows"],
+        "additionalProperties": false,
+    })
+}
+
+/// Whether DATABASE_WRITER knows all its arguments. A plan is read with its schema; this holds for plans that were
+/// accepted without it.
+pub(super) fn known_arguments(with: &Map<String, Value>) -> Result<(), Failure> {
+    let schema = write_arguments();
+    let known: Vec<&str> =
+        schema["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+    let Some(unknown) = with.keys().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let failure = Failure::new(FailureKind::BadInput, format!("DATABASE_WRITER has no argument `{unknown}`"));
+    Err(match nearest(unknown, known.iter().copied().filter(|name| !with.contains_key(*name))) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure.hint(format!("it takes {}", known.join(", "))),
+    })
+}
 
 /// What DATABASE_WRITER is asked to do.
 pub(super) fn write_job(
@@ -131,4 +162,20 @@ pub(super) fn database_failure(error: &crate::database::DatabaseError) -> Failur
         E::Failed(_) => FailureKind::ToolError,
     };
     Failure::told(kind, &error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_that_nobody_knows_is_refused_also_where_the_plan_was_accepted_with_it() {
+        let known = |with: Value| known_arguments(with.as_object().unwrap());
+        known(json!({ "database": "d", "rows": [], "headers": [], "table": "auto" })).unwrap();
+        let failure = known(json!({ "database": "d", "rows": [], "tabel": "t" })).unwrap_err();
+        assert_eq!(failure.message, "DATABASE_WRITER has no argument `tabel`");
+        assert_eq!(failure.hint.as_deref(), Some("did you mean `table`?"));
+        let failure = known(json!({ "database": "d", "rows": [], "on_conflict": "skip" })).unwrap_err();
+        assert_eq!(failure.hint.as_deref(), Some("it takes database, rows, headers, table"));
+    }
 }

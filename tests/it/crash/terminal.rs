@@ -1,8 +1,10 @@
 //! A second terminal beside a run: everything answers, nothing gets in the way.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use ollmcp::os::lock::{Owner, StateLock};
 use serde_json::Value;
 
 use super::place::{Place, Said, until};
@@ -146,4 +148,34 @@ fn commands_that_only_look_never_get_in_each_others_way_or_in_that_of_a_run() {
     for look in looks {
         look.wait().exits(0);
     }
+}
+
+#[test]
+fn an_owner_that_leaves_while_it_is_asked_costs_nobody_an_answer() {
+    let place = Place::with_calls("name: p\nsteps:\n  - { id: one, value: 1 }\n");
+    place.run(&["run", "plan.yaml"]).exits(0);
+    for words in [["ls"].as_slice(), &["show"], &["show", "--item", "one"], &["show", "--tree"], &["inbox"]] {
+        let owner = Owner { pid: std::process::id(), verb: "run".to_owned(), ..Owner::default() };
+        let lock = StateLock::take(&place.state().join("lock"), &owner).unwrap();
+        let listener = UnixListener::bind(place.socket()).unwrap();
+        let look = place.start(words);
+        drop(listener.accept().unwrap());
+        // The door was there; this is the question.
+        let asked = listener.accept().unwrap();
+        std::fs::remove_file(place.socket()).unwrap();
+        drop((lock, listener, asked));
+        look.wait().exits(0);
+    }
+    // An owner that always leaves is said after some tries.
+    let owner = Owner { pid: std::process::id(), verb: "run".to_owned(), ..Owner::default() };
+    let _lock = StateLock::take(&place.state().join("lock"), &owner).unwrap();
+    let listener = UnixListener::bind(place.socket()).unwrap();
+    let mut look = place.start(&["ls"]);
+    listener.set_nonblocking(true).unwrap();
+    until("the end of the tries", || {
+        drop(listener.accept());
+        look.has_ended().then_some(())
+    });
+    let said = look.wait().exits(1);
+    assert!(said.err.contains("left without an answer"), "{said:#?}");
 }

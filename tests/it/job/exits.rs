@@ -122,3 +122,89 @@ fn calls_fail_with_the_tools_words() {
         desk.ollmcp(&["--json", "call", "pdf_extract.extract_tables", "path=in/invoice_0104.pdf"]).exits(0).json();
     assert_eq!(tables["tables"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn the_command_that_goes_on_has_all_that_it_needs_and_without_it_nothing_starts() {
+    let desk = Desk::with_log(&[]);
+    fs::rename(desk.path("servers.json"), desk.path("my servers.json")).unwrap();
+    desk.plan("name: p\nsteps:\n  - { id: a, tool: log.die }\n  - { id: b, needs: [a], tool: log.echo }\n");
+    let flags = ["--config", "my servers.json", "--trust-project-config"];
+    let run = |args: &[&str]| desk.ollmcp(&[args, flags.as_slice()].concat());
+    let told = run(&["run", "job.yaml"]).exits(4);
+    let tail = " --config 'my servers.json' --trust-project-config";
+    let goes_on: Vec<&str> = told.err.lines().filter(|line| line.contains("ollmcp resume")).collect();
+    assert_eq!(goes_on.len(), 2, "{}", told.err);
+    assert!(goes_on.iter().all(|line| line.ends_with(tail)), "{}", told.err);
+    let told = run(&["run", "job.yaml"]).exits(2);
+    let again = format!("hint: start anew: ollmcp run --new job.yaml{tail}");
+    assert!(told.err.contains(&again), "{}", told.err);
+    assert!(
+        told.err.lines().any(|line| line.starts_with("hint: go on with it: ") && line.ends_with(tail)),
+        "{}",
+        told.err
+    );
+    // Without the flags the server is not declared: the run stays as it is.
+    let told =
+        desk.ollmcp(&["resume"]).exits(2).notes("step `a`: no tool server is called `log`").notes("--config FILE");
+    assert_eq!(told.out, "");
+    let id = run(&["--json", "inbox"]).exits(0).json()["asks"][0]["id"].as_str().unwrap().to_owned();
+    let told = run(&["answer", &id, "happened", "--output", "1"]).exits(0);
+    assert!(
+        told.err.lines().any(|line| line.starts_with("go on: ollmcp resume ") && line.ends_with(tail)),
+        "{}",
+        told.err
+    );
+    // What is done needs its server no more; what is left does.
+    desk.ollmcp(&["resume"]).exits(2).notes("no tool server is called `log`");
+    run(&["show"]).exits(0).says(tail);
+    assert_eq!(desk.ollmcp(&["--json", "show"]).exits(0).json()["state"], "interrupted");
+    run(&["resume"]).exits(0);
+}
+
+#[test]
+fn results_that_cannot_be_written_are_not_complete_and_a_reader_that_left_is() {
+    let desk = Desk::new();
+    desk.plan("name: p\nsteps:\n  - id: a\n    agent: DATABASE_WRITER\n    with: { database: \"sqlite:t.db\", table: t, rows: [ { a: 1 } ] }\n");
+    let full = |args: &[&str]| {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = desk.command(OLLMCP, &desk.project).args(args).stdout(full).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    for args in [
+        ["run", "job.yaml", "--json"].as_slice(),
+        &["rows", "last", "--csv"],
+        &["ls"],
+        &["show", "--json"],
+        &["verify"],
+        &["completion", "bash"],
+        &["--help"],
+    ] {
+        let (code, err) = full(args);
+        assert_eq!(code, 1, "{args:?}\n{err}");
+        assert!(err.contains("error: cannot write the results: No space left on device"), "{args:?}\n{err}");
+    }
+    // What was done is done.
+    desk.ollmcp(&["show"]).exits(0).says("state complete");
+    // A code that says more is kept.
+    assert_eq!(full(&["show", "never", "--json"]).0, 2);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = desk.command(OLLMCP, &desk.project).arg("ls").stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[test]
+fn an_answer_that_ends_a_run_and_a_cancel_of_an_ended_one_say_so() {
+    let desk = Desk::with_log(&[]);
+    desk.plan("name: p\nsteps:\n  - { id: a, tool: log.die }\n");
+    desk.run(&[]).exits(4);
+    let id = desk.ollmcp(&["--json", "inbox"]).exits(0).json()["asks"][0]["id"].as_str().unwrap().to_owned();
+    let told = desk.ollmcp(&["answer", &id, "skip"]).exits(0);
+    assert!(
+        told.err.contains("with this answer run ") && told.err.contains("see it with: ollmcp show "),
+        "{}",
+        told.err
+    );
+    let told = desk.ollmcp(&["cancel"]).exits(2).notes("hint: nothing is left to cancel; see it with: ollmcp show ");
+    assert!(told.err.starts_with("error: run ") && told.err.contains(" has ended: "), "{}", told.err);
+}

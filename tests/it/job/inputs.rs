@@ -80,18 +80,83 @@ fn a_folder_that_is_not_there_and_an_empty_one_fail_with_the_reason() {
 }
 
 #[test]
-fn an_address_of_another_kind_of_database_is_not_in_this_version() {
+fn an_address_that_is_known_at_the_start_is_refused_before_anything_is_read() {
     let desk = Desk::with_four();
-    for (address, reason) in [
-        ("postgres://localhost/db", "not in this version: databases of kind `postgres:`"),
-        ("tables.db", "names no kind of database"),
-        ("sqlite:", "names no file"),
+    fs::create_dir(desk.path("feb")).unwrap();
+    for (address, reason, hint) in [
+        ("postgres://localhost/db", "not in this version: databases of kind `postgres:`", "hint: write `sqlite:FILE`"),
+        ("feb.db", "step `save`: `feb.db` is no database address", "hint: for a file write `sqlite:feb.db`"),
+        ("sqlite:", "`sqlite:` names no file", "hint: write `sqlite:FILE`"),
+        (
+            "sqlite:feb",
+            "/feb` is a folder, and a database is a file",
+            "hint: name a file in it, `sqlite:feb/tables.db`",
+        ),
     ] {
-        let told = desk.run_four(&["-i", &format!("database={address}")]).exits(1);
-        let report = told.json();
-        let step = report["steps"].as_array().unwrap().iter().find(|step| step["step"] == "save").unwrap();
-        assert!(step["reason"].as_str().unwrap().contains(reason), "{report}");
-        assert!(step["hint"].as_str().unwrap().contains("sqlite:"), "{report}");
+        let told = desk.run_four(&["-i", &format!("database={address}")]).exits(2).notes(reason).notes(hint);
+        assert_eq!(told.json()["exit"], 2);
+    }
+    // One that a plan has from the start, also in a check; not where a condition leaves the step out.
+    let save = |more: &str, database: &str| {
+        desk.plan(&format!(
+            "name: p\nsteps:\n  - id: a\n    {more}\n    agent: DATABASE_WRITER\n    with: {{ database: {database}, rows: [] }}\n"
+        ));
+        desk.ollmcp(&["run", "job.yaml"])
+    };
+    save("if: \"true\"", "feb.db").exits(2).notes("`sqlite:feb.db`");
+    save("if: \"false\"", "feb.db").exits(0);
+    let check = "done_when: [ { sql: { database: feb.db, query: select 1, equals: 1 } } ]";
+    save(check, "\"sqlite:x.db\"").exits(2).notes("`sqlite:feb.db`");
+    // What a step works out is refused when it is there.
+    let folder = "    with: { database: \"sqlite:${{ steps.a.output }}\", rows: [] }\n";
+    desk.plan(&format!(
+        "name: p\nsteps:\n  - {{ id: a, value: feb }}\n  - id: b\n    agent: DATABASE_WRITER\n{folder}"
+    ));
+    desk.ollmcp(&["run", "job.yaml"]).exits(1).says("/feb` is a folder").says("hint: name a file in it");
+    assert_eq!(desk.reads().len(), 0, "files were read for nothing");
+}
+
+#[test]
+fn an_argument_that_database_writer_does_not_know_is_a_fault_of_the_plan() {
+    for (with, fault, hint) in [
+        ("rows: [], tabel: x", "`DATABASE_WRITER` has no argument `tabel`", "table"),
+        ("rows: [], on_conflct: y", "has no argument `on_conflct`", "it takes `database`, `rows`, `headers`, `table`"),
+        ("table: t", "`DATABASE_WRITER` needs the argument `rows`", ""),
+        ("rows: [], table: 7", "a string", "quote it"),
+        ("rows: none", "a list or a map", ""),
+    ] {
+        let desk = Desk::new();
+        desk.plan(&format!(
+            "name: p\nsteps:\n  - id: a\n    agent: DATABASE_WRITER\n    with: {{ database: \"sqlite:x.db\", {with} }}\n"
+        ));
+        desk.ollmcp(&["validate", "job.yaml"]).exits(2).notes(fault).notes(hint);
+        desk.ollmcp(&["run", "job.yaml"]).exits(2).notes(fault);
+        assert!(!desk.path("x.db").exists());
+    }
+}
+
+#[test]
+fn a_name_that_would_not_be_found_again_is_refused() {
+    let desk = Desk::new();
+    desk.plan("name: p\nsteps:\n  - { id: a, value: 1 }\n");
+    let long = "n".repeat(61);
+    for (name, why) in [
+        ("last", "means the newest run"),
+        ("", "is empty"),
+        ("a\nb", "is no name for a run"),
+        ("my run", "is no name for a run"),
+        (" a", "is no name for a run"),
+        ("-a", "is no name for a run"),
+        ("0192f3c4-5a1b", "looks like the id of a run"),
+        (&long, "has more than 60 characters"),
+    ] {
+        let told = desk.ollmcp(&["run", "job.yaml", &format!("--name={name}")]).exits(2);
+        told.notes(why).notes("hint: a name is letters, digits");
+        assert!(!desk.path(".ollmcp").exists());
+    }
+    for name in ["januar-2026_v1.2", "März", "feb"] {
+        desk.ollmcp(&["run", "job.yaml", "--name", name]).exits(0);
+        desk.ollmcp(&["show", name]).exits(0).says("state complete");
     }
 }
 

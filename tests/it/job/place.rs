@@ -105,3 +105,55 @@ fn the_home_folder_is_no_project() {
     desk.at(&home, &["run", "pdf_tables"]).exits(2).notes("home");
     assert!(!home.join("tables.db").exists());
 }
+
+#[test]
+fn a_project_may_lie_as_deep_as_folders_go() {
+    let mut desk = Desk::with_log(&[]);
+    let config = desk.path("servers.json");
+    desk.project = desk.project.join("a_folder_of_twenty_/".repeat(12));
+    fs::create_dir_all(&desk.project).unwrap();
+    fs::copy(config, desk.path("servers.json")).unwrap();
+    desk.plan("name: p\nsteps:\n  - { id: a, value: 1 }\n");
+    let told = desk.ollmcp(&["run", "job.yaml"]).exits(0);
+    assert!(!told.err.contains("cannot listen"), "{}", told.err);
+    desk.ollmcp(&["ls"]).exits(0).says("complete");
+    // Another terminal finds the run there.
+    desk.plan("name: p\nsteps:\n  - { id: a, tool: log.hang }\n");
+    let mut command = desk.command(OLLMCP, &desk.project);
+    command.args(["run", "job.yaml", "--config", "servers.json"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    while !desk.ollmcp(&["ls"]).exits(0).out.contains("running") {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it was looked at");
+    }
+    desk.ollmcp(&["cancel"]).exits(0);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_socket_that_cannot_be_made_is_told_and_the_run_goes_on() {
+    let desk = Desk::new();
+    desk.ollmcp(&["init"]).exits(0);
+    // Something stands in its way that is not ours to remove.
+    fs::create_dir_all(desk.path(".ollmcp/control.sock/keep")).unwrap();
+    desk.plan("name: p\nsteps:\n  - { id: a, value: 1 }\n");
+    let told = desk.ollmcp(&["run", "job.yaml"]).exits(0).says("p complete");
+    assert!(told.err.contains("note: cannot listen on `") && told.err.contains("the run goes on"), "{}", told.err);
+    desk.ollmcp(&["ls"]).exits(0).says("complete");
+}
+
+#[test]
+fn what_cannot_be_listed_is_named_and_the_run_does_not_look_whole() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let desk = Desk::new();
+    fs::create_dir(desk.path("in")).unwrap();
+    let sample = repository("plans/samples/january/invoice_0101.pdf");
+    fs::copy(&sample, desk.path("in/UPPER.PDF")).unwrap();
+    desk.ollmcp(&["run", "pdf_tables", "-i", "folder=in"]).exits(0).says("1 file, 1 table, 5 rows");
+    for name in [b"caf\xe9.pdf", b"caf\xe8.pdf"] {
+        fs::copy(&sample, desk.path("in").join(OsStr::from_bytes(name))).unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere.pdf", desk.path("in/gone.pdf")).unwrap();
+    let told = desk.ollmcp(&["run", "pdf_tables", "-i", "folder=in"]).exits(3).says("pdf_tables partial");
+    let told = told.says("set aside:").says(r"unlisted[in/caf\xE9.pdf]: ").says(r"unlisted[in/caf\xE8.pdf]: ");
+    told.says("its name is not UTF-8; rename it").says("unlisted[in/gone.pdf]: ").says("unlisted: 3");
+}
