@@ -4,8 +4,6 @@
 //! counted here before it is sent, and what does not fit is refused. The count is a guess from above, made from the
 //! kinds of characters; [`Scale`] mends it by what a server really counted. Pure.
 
-use std::collections::BTreeMap;
-
 use crate::model::{Message, Offer, Speaker};
 
 /// The smallest window that is asked for; others are this times a power of two, so that few sizes make few loads.
@@ -79,6 +77,9 @@ pub fn prompt_tokens(messages: &[Message], tools: &[Offer]) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale(u64);
 
+/// Largest scale.
+const SCALE_MAX: u64 = 3_000;
+
 impl Default for Scale {
     fn default() -> Self {
         Self(1_000)
@@ -93,7 +94,13 @@ impl Scale {
         if guessed_tokens == 0 {
             return self;
         }
-        Self((counted_tokens * 1_000).div_ceil(guessed_tokens).clamp(self.0, 3_000))
+        Self((counted_tokens * 1_000).div_ceil(guessed_tokens).clamp(self.0, SCALE_MAX))
+    }
+
+    /// A quarter more.
+    const fn raised(self) -> Self {
+        let more = self.0 + self.0.div_ceil(4);
+        Self(if more > SCALE_MAX { SCALE_MAX } else { more })
     }
 
     /// A guess as it is believed.
@@ -158,27 +165,93 @@ pub fn window(
     })
 }
 
-/// Characters that surely fit into some tokens, whatever they are: for the bound of one result's view.
-#[must_use]
-pub fn chars_within(tokens: u64) -> usize {
-    // Four bytes of the dearest script, 2 bytes a token.
-    usize::try_from(tokens / 2).unwrap_or(usize::MAX)
+/// What one attempt may send to its model. It learns from every answer, and the window that it asks for never shrinks
+/// within the attempt: another size would load the model again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    context_tokens_max: u32,
+    reply_tokens_max: u32,
+    results_tokens: u64,
+    scale: Scale,
+    /// Guess for the request before, as it was made.
+    guessed_tokens: u64,
+    /// Window of the request before; 0: none yet.
+    context_tokens: u32,
 }
 
-/// The conversation shortened until its prompt has at most `tokens_max` tokens. Only results of calls are shortened,
-/// the oldest first and the newest last, each to its head and a remark that says how much is missing and how to ask for
-/// it. The system message, the task, and everything that the model said stay as they are.
+impl Budget {
+    /// For a model with this window, and answers of this length.
+    #[must_use]
+    pub fn new(context_tokens_max: u32, reply_tokens_max: u32) -> Self {
+        Self {
+            context_tokens_max,
+            reply_tokens_max,
+            results_tokens: 0,
+            scale: Scale::default(),
+            guessed_tokens: 0,
+            context_tokens: 0,
+        }
+    }
+
+    /// The same with room for so many tokens of results in the first window, so that the second request needs no other.
+    #[must_use]
+    pub const fn expecting(mut self, results_tokens: u64) -> Self {
+        self.results_tokens = results_tokens;
+        self
+    }
+
+    /// The server counted the prompt of the request before; 0: it did not.
+    pub fn saw(&mut self, counted_tokens: u64) {
+        self.scale = self.scale.learned(self.guessed_tokens, counted_tokens);
+    }
+
+    /// The request before was too long, into `window` where the server says it. The next one is believed to be longer,
+    /// by a quarter at least, so that asking again never sends the same.
+    pub fn did_not_fit(&mut self, window: Option<u32>) {
+        if let Some(window) = window.filter(|window| *window > 0) {
+            self.context_tokens_max = self.context_tokens_max.min(window);
+        }
+        let seen = u64::from(self.context_tokens.min(self.context_tokens_max));
+        self.scale = self.scale.learned(self.guessed_tokens, seen).raised();
+        self.context_tokens = self.context_tokens.min(self.context_tokens_max);
+    }
+
+    /// How a request's tokens are believed.
+    #[must_use]
+    pub const fn scale(&self) -> Scale {
+        self.scale
+    }
+}
+
+/// Makes the conversation fit and gives the window to ask for. Results are shortened only when the model's whole window
+/// is too small for them.
 ///
-/// `handles` names the results by their place in `messages` with the handle under which `read_result` gives the whole;
-/// it makes results of messages that are none by their speaker (models without native tools get them from the user).
-/// Hand over the conversation as it was, not one that was shortened before: then the same results are shortened the
-/// same way from turn to turn, and a server can keep what it has read.
+/// # Errors
+/// [`DoesNotFit`]; the conversation is as it was.
+pub fn fit(messages: &mut Vec<Message>, tools: &[Offer], budget: &mut Budget) -> Result<u32, DoesNotFit> {
+    let reply = u64::from(budget.reply_tokens_max);
+    let most = u64::from(budget.context_tokens_max);
+    let room = most.saturating_sub(reply);
+    let shortened = compact(messages, tools, budget.scale, room)
+        .map_err(|short| DoesNotFit { needed_tokens: short.needed_tokens.saturating_add(reply), tokens_max: most })?;
+    let guessed = prompt_tokens(&shortened, tools);
+    let window =
+        window(budget.scale.of(guessed), budget.reply_tokens_max, budget.results_tokens, budget.context_tokens_max)?;
+    *messages = shortened;
+    budget.guessed_tokens = guessed;
+    budget.context_tokens = budget.context_tokens.max(window.context_tokens);
+    Ok(budget.context_tokens)
+}
+
+/// The conversation shortened until its prompt has at most `tokens_max` tokens. Only results of calls are shortened
+/// (messages of a tool, and those that say which call they are the result of), the oldest first and the newest last,
+/// each to its head and a remark that says how much is missing. The system message, the task, and everything that the
+/// model said stay as they are. A handle that a result's own remark names stays named.
 ///
 /// # Errors
 /// [`DoesNotFit`] where it is too long with all results shortened.
 pub fn compact(
     messages: &[Message],
-    handles: &BTreeMap<usize, String>,
     tools: &[Offer],
     scale: Scale,
     tokens_max: u64,
@@ -188,19 +261,18 @@ pub fn compact(
     let first_user = messages.iter().position(|message| message.speaker == Speaker::User);
     let results: Vec<usize> = (0..messages.len())
         .filter(|index| messages[*index].speaker != Speaker::System && Some(*index) != first_user)
-        .filter(|index| messages[*index].speaker == Speaker::Tool || handles.contains_key(index))
+        .filter(|index| messages[*index].speaker == Speaker::Tool || messages[*index].result_of.is_some())
         .collect();
     let (newest, older) = match results.split_last() {
         Some((newest, older)) => (Some(*newest), older),
         None => (None, &[][..]),
     };
-    let short = |index: usize, chars: usize| result_head(&messages[index].text, handles.get(&index), chars);
     for chars in [RESULT_HEAD_CHARS, RESULT_HEAD_CHARS_MIN] {
         for &index in older {
             if tokens(&shortened) <= tokens_max {
                 return Ok(shortened);
             }
-            shortened[index].text = short(index, chars);
+            shortened[index].text = result_head(&messages[index].text, chars);
         }
     }
     if tokens(&shortened) <= tokens_max {
@@ -209,12 +281,12 @@ pub fn compact(
     if let Some(newest) = newest {
         // As much of the newest as fits: the model has not seen it yet.
         let mut with = |chars: usize| {
-            shortened[newest].text = short(newest, chars);
+            shortened[newest].text = result_head(&messages[newest].text, chars);
             tokens(&shortened)
         };
         let (mut fits, mut too_long) = (RESULT_HEAD_CHARS_MIN, messages[newest].text.chars().count());
         if with(fits) <= tokens_max {
-            while too_long - fits > fits / 16 + 1 {
+            while too_long.saturating_sub(fits) > fits / 16 + 1 {
                 let middle = fits + (too_long - fits) / 2;
                 if with(middle) <= tokens_max { fits = middle } else { too_long = middle }
             }
@@ -226,21 +298,43 @@ pub fn compact(
 }
 
 /// Head of a result with its remark. A text that would not get shorter by it stays.
-fn result_head(text: &str, handle: Option<&String>, chars: usize) -> String {
-    let all = text.chars().count();
-    if all <= chars {
+fn result_head(text: &str, chars: usize) -> String {
+    let (body, remark) = remark_of(text);
+    let body_chars = body.chars().count();
+    if body_chars <= chars {
         return text.to_owned();
     }
-    let head = super::prompt::head(text, chars);
+    let head = super::prompt::head(body, chars);
+    let all = remark.chars.unwrap_or(body_chars).max(body_chars);
     let left_out = all - head.chars().count();
-    let short = match handle {
-        Some(handle) => {
-            format!("{head}\n[cut: {left_out} of {all} characters; ask read_result with handle {handle}]")
-        }
-        None => format!("{head}\n{}", super::prompt::marker(left_out, all)),
+    let ask = match remark.handle {
+        Some(handle) => format!("ask read_result with handle {handle}"),
+        None => "call again for a smaller part if it is needed".to_owned(),
     };
+    let short = format!("{head}\n[cut: {left_out} of {all} characters; {ask}]");
     // The remark costs tokens too.
     if text_tokens(&short) < text_tokens(text) { short } else { text.to_owned() }
+}
+
+/// What a result's last line says of a cut that was made before.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Remark<'a> {
+    handle: Option<&'a str>,
+    chars: Option<usize>,
+}
+
+/// A result without its remark, and the remark: `[cut: … N characters … handle H …]`.
+fn remark_of(text: &str) -> (&str, Remark<'_>) {
+    let none = || (text, Remark::default());
+    let Some((body, line)) = text.rsplit_once('\n') else { return none() };
+    let Some(inside) = line.strip_prefix("[cut: ").and_then(|rest| rest.strip_suffix(']')) else { return none() };
+    let chars = inside.split_once(" characters").and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
+    let handle = inside.split_once("handle ").map(|(_, after)| {
+        let after = after.trim_start_matches('"');
+        let end = after.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').unwrap_or(after.len());
+        &after[..end]
+    });
+    (body, Remark { handle: handle.filter(|handle| !handle.is_empty()), chars })
 }
 
 #[cfg(test)]
@@ -271,13 +365,6 @@ mod tests {
             messages.push(result(text));
         }
         messages
-    }
-
-    fn handles(messages: &[Message]) -> BTreeMap<usize, String> {
-        (0..messages.len())
-            .filter(|index| messages[*index].speaker == Speaker::Tool)
-            .map(|index| (index, format!("r{index}")))
-            .collect()
     }
 
     #[test]
@@ -323,15 +410,18 @@ mod tests {
     #[test]
     fn three_megabytes_of_results_fit_and_say_what_is_missing() {
         let messages = conversation(&[
-            "a line of text\n".repeat(100_000),
+            format!(
+                "{}[cut: the first 12000 of 3000000 characters, 9 entries in all. Read on with read_result, handle \"r1\", offset 12000]",
+                "a line of text\n".repeat(800)
+            ),
             "b".repeat(1_500_000),
             "short".into(),
             "c d ".repeat(50_000),
         ]);
-        let short = compact(&messages, &handles(&messages), &[], Scale::default(), 3_000).unwrap();
+        let short = compact(&messages, &[], Scale::default(), 3_000).unwrap();
         assert!(prompt_tokens(&short, &[]) <= 3_000);
         assert!(short[3].text.starts_with("a line of text\na line"));
-        assert!(short[3].text.ends_with("of 1500000 characters; ask read_result with handle r3]"), "{}", short[3].text);
+        assert!(short[3].text.ends_with("of 3000000 characters; ask read_result with handle r1]"), "{}", short[3].text);
         assert_eq!(short[7].text, "short", "nothing is gained there");
         assert!(short[9].text.len() > 2_000, "the newest keeps what fits: {}", short[9].text.len());
         assert!(short[9].text.contains("[cut: "));
@@ -341,8 +431,8 @@ mod tests {
     fn the_oldest_results_go_first() {
         let messages = conversation(&["old ".repeat(1_000), "middle ".repeat(1_000), "new ".repeat(1_000)]);
         let all = prompt_tokens(&messages, &[]);
-        assert_eq!(compact(&messages, &BTreeMap::new(), &[], Scale::default(), all).unwrap(), messages);
-        let short = compact(&messages, &BTreeMap::new(), &[], Scale::default(), all - 1).unwrap();
+        assert_eq!(compact(&messages, &[], Scale::default(), all).unwrap(), messages);
+        let short = compact(&messages, &[], Scale::default(), all - 1).unwrap();
         assert!(short[3].text.contains("[cut: "));
         assert_eq!(short[4..], messages[4..]);
     }
@@ -352,13 +442,77 @@ mod tests {
         let mut messages = conversation(&[]);
         messages[1].text = "the task ".repeat(500);
         messages.push(Message::new(Speaker::Assistant, "{\"tool\": \"fs_read\"}"));
-        messages.push(Message::new(Speaker::User, "long ".repeat(2_000)));
-        let handles = BTreeMap::from([(0, "no".to_owned()), (1, "no".to_owned()), (3, "r1".to_owned())]);
-        let short = compact(&messages, &handles, &[], Scale::default(), 2_000).unwrap();
+        messages.push(Message { speaker: Speaker::User, ..result(&"long ".repeat(2_000)) });
+        messages.push(Message::new(Speaker::User, "what the engine says ".repeat(20)));
+        let short = compact(&messages, &[], Scale::default(), 2_000).unwrap();
         assert_eq!(short[..3], messages[..3]);
-        assert!(short[3].text.ends_with("ask read_result with handle r1]"));
-        let refused = compact(&messages, &handles, &[], Scale::default(), 500).unwrap_err();
+        assert!(short[3].text.contains("[cut: "));
+        assert_eq!(short[4], messages[4]);
+        let refused = compact(&messages, &[], Scale::default(), 500).unwrap_err();
         assert!(refused.needed_tokens > 500);
+    }
+
+    #[test]
+    fn a_remark_is_read_and_written_again() {
+        let long = |remark: &str| format!("{}\n{remark}", "word ".repeat(100));
+        for (remark, ask) in [
+            (
+                "[cut: the first 500 of 9000 characters. Read on with read_result, handle \"r12\", offset 500]",
+                "9000 characters; ask read_result with handle r12]",
+            ),
+            (
+                "[cut: 8500 of 9000 characters; ask read_result with handle r12]",
+                "9000 characters; ask read_result with handle r12]",
+            ),
+            (
+                "[cut: 8500 of 9000 characters; call again for a smaller part if it is needed]",
+                "9000 characters; call again",
+            ),
+            ("[1, 2]", "507 characters; call again"),
+        ] {
+            let short = result_head(&long(remark), 200);
+            assert!(short.contains(ask), "{remark} gives {short}");
+            assert_eq!(short.matches("[cut: ").count(), 1);
+            assert_eq!(result_head(&short, 200), short);
+        }
+    }
+
+    #[test]
+    fn a_budget_grows_learns_and_never_asks_for_less() {
+        let mut messages = conversation(&["x".repeat(2_000)]);
+        let mut budget = Budget::new(16_384, 512).expecting(2_000);
+        assert_eq!(fit(&mut messages, &[], &mut budget).unwrap(), 4_096);
+        let before = messages.clone();
+        // The server counted three times as much.
+        let guessed = prompt_tokens(&messages, &[]);
+        budget.saw(guessed * 3);
+        assert_eq!(budget.scale().of(guessed), guessed * 3);
+        let mut short = conversation(&[]);
+        assert_eq!(fit(&mut short, &[], &mut budget).unwrap(), 4_096, "another size would load the model again");
+        messages.extend(conversation(&["y ".repeat(4_000)]).split_off(2));
+        assert_eq!(fit(&mut messages, &[], &mut budget).unwrap(), 16_384);
+        assert_eq!(messages[..before.len()], before, "while the window can grow, nothing is shortened");
+        messages.extend(conversation(&["z ".repeat(9_000)]).split_off(2));
+        assert_eq!(fit(&mut messages, &[], &mut budget).unwrap(), 16_384);
+        assert!(budget.scale().of(prompt_tokens(&messages, &[])) <= 16_384 - 512);
+        let kept = messages.clone();
+        let mut small = Budget::new(300, 290);
+        assert!(fit(&mut messages, &[], &mut small).unwrap_err().needed_tokens > 300);
+        assert_eq!(messages, kept);
+    }
+
+    #[test]
+    fn a_request_that_did_not_fit_is_never_sent_again_as_it_was() {
+        let mut messages = conversation(&["a b ".repeat(5_000)]);
+        let mut budget = Budget::new(8_192, 512);
+        assert_eq!(fit(&mut messages, &[], &mut budget).unwrap(), 8_192);
+        budget.did_not_fit(Some(4_096));
+        let whole = messages.clone();
+        assert_eq!(fit(&mut messages, &[], &mut budget).unwrap(), 4_096);
+        assert_ne!(messages, whole);
+        let shorter = messages.clone();
+        budget.did_not_fit(None);
+        assert!(fit(&mut messages, &[], &mut budget).is_err() || messages != shorter);
     }
 
     proptest! {
@@ -372,7 +526,7 @@ mod tests {
             let results: Vec<String> = texts.iter().map(|text| text.repeat(times)).collect();
             let messages = conversation(&results);
             let scale = Scale::default().learned(1_000, counted);
-            match compact(&messages, &handles(&messages), &[], scale, tokens_max) {
+            match compact(&messages, &[], scale, tokens_max) {
                 Ok(short) => {
                     prop_assert!(scale.of(prompt_tokens(&short, &[])) <= tokens_max);
                     prop_assert_eq!(short.len(), messages.len());
@@ -385,13 +539,13 @@ mod tests {
                         }
                     }
                     // More room never shows less, and never refuses.
-                    let wider = compact(&messages, &handles(&messages), &[], scale, tokens_max + 500).unwrap();
+                    let wider = compact(&messages, &[], scale, tokens_max + 500).unwrap();
                     let length = |messages: &[Message]| messages.iter().map(|m| m.text.len()).sum::<usize>();
                     prop_assert!(length(&wider) + 700 >= length(&short));
                 }
                 Err(refused) => {
                     prop_assert!(refused.needed_tokens > tokens_max);
-                    prop_assert!(compact(&messages, &handles(&messages), &[], scale, tokens_max.saturating_sub(10)).is_err());
+                    prop_assert!(compact(&messages, &[], scale, tokens_max.saturating_sub(10)).is_err());
                 }
             }
         }
