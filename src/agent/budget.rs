@@ -216,6 +216,12 @@ impl Budget {
         self.context_tokens = self.context_tokens.min(self.context_tokens_max);
     }
 
+    /// Tokens that a prompt may have.
+    #[must_use]
+    pub const fn room_tokens(&self) -> u64 {
+        self.context_tokens_max.saturating_sub(self.reply_tokens_max) as u64
+    }
+
     /// How a request's tokens are believed.
     #[must_use]
     pub const fn scale(&self) -> Scale {

@@ -1,3 +1,5 @@
+//! What the first messages hold, and what they never lose.
+
 use std::path::Path;
 
 use proptest::prelude::*;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
+use super::budget::{self, Budget};
 use super::calls::{self, Call, Offered, Read};
 use super::grounding::Grounds;
 use crate::domain::failure::{Failure, FailureKind};
@@ -20,7 +21,6 @@ use crate::model::{Message, ModelError, NativeCall, Reply, Request, ResultOf, Sp
 
 pub use setup::{Limits, Setup};
 use views::{READ_RESULT, Views};
-use window::Window;
 pub use world::{Asked, Called, Tool, World};
 
 /// Longest text of a model that is kept in the conversation.
@@ -78,11 +78,9 @@ enum Again {
 
 struct Attempt<'a> {
     setup: &'a Setup<'a>,
-    window: Window,
+    budget: Budget,
     /// The conversation as it was; what is sent may be shorter.
     messages: Vec<Message>,
-    /// Handles of the results in it, by place.
-    handles: BTreeMap<usize, String>,
     offered: Vec<Offered>,
     views: Views,
     grounds: Grounds,
@@ -131,9 +129,8 @@ impl<'a> Attempt<'a> {
         }
         let mut attempt = Self {
             setup,
-            window: Window::new(setup),
+            budget: window::budget(setup),
             messages: Vec::new(),
-            handles: BTreeMap::new(),
             offered: Vec::new(),
             views: Views::new(setup.view_chars_max()),
             grounds,
@@ -155,8 +152,7 @@ impl<'a> Attempt<'a> {
 
     /// Writes the first messages, in the form that the model takes tools in.
     fn begin(&mut self) -> Result<(), Failure> {
-        self.messages = self.window.prompt(self.setup, self.native)?;
-        self.handles.clear();
+        self.messages = window::prompt(self.setup, &self.budget, self.native)?;
         self.offered = self
             .setup
             .tools
@@ -170,7 +166,7 @@ impl<'a> Attempt<'a> {
         for _ in 0..self.setup.limits.turns_max {
             let reply = self.ask(world).await?;
             self.reply_tokens = self.reply_tokens.saturating_add(reply.tokens.reply);
-            self.window.counted(reply.tokens.prompt);
+            self.budget.saw(reply.tokens.prompt);
             let read = calls::read(&reply, &self.offered_now());
             match read {
                 Read::Calls { calls, text } => {
@@ -224,10 +220,8 @@ impl<'a> Attempt<'a> {
                 Asked::Failed(ModelError::PromptTooLong { context_tokens, message, .. }) if refits < REFITS_MAX => {
                     refits += 1;
                     tracing::info!(%message, ?context_tokens, "the prompt did not fit; it is made smaller");
-                    if !self.window.did_not_fit(context_tokens) {
-                        return Err(Ended::Failed(setup::too_long(&message)));
-                    }
-                    if self.handles.is_empty() && self.messages.len() == 2 {
+                    self.budget.did_not_fit(context_tokens);
+                    if self.messages.len() == 2 {
                         // Nothing to shorten but the first messages themselves.
                         self.begin().map_err(Ended::Failed)?;
                     }
@@ -265,11 +259,10 @@ impl<'a> Attempt<'a> {
             tools.extend(setup.tools.iter().map(|tool| tool.offer.clone()));
             tools.extend(self.views.has_cut().then(Views::offer));
         }
-        let fitted = self.window.fit(&self.messages, &self.handles, &tools);
-        let messages = fitted.map_err(|why| Ended::Failed(setup::too_long(&why.to_string())))?;
-        if messages != self.messages {
-            self.views.was_cut();
-        }
+        // From the whole conversation each time: the same results are shortened the same way from turn to turn.
+        let mut messages = self.messages.clone();
+        let fitted = budget::fit(&mut messages, &tools, &mut self.budget);
+        let context_tokens = fitted.map_err(|why| Ended::Failed(setup::too_long(&why.to_string())))?;
         Ok(Request {
             model: setup.model.to_owned(),
             messages,
@@ -279,7 +272,7 @@ impl<'a> Attempt<'a> {
             temperature: setup.temperature,
             seed: Some(setup.complaints.len() as u64),
             reply_tokens_max: setup.reply_tokens_max(),
-            context_tokens: self.window.context_tokens,
+            context_tokens,
             limits: setup.limits.time,
         })
     }
@@ -373,12 +366,11 @@ impl<'a> Attempt<'a> {
             }
             let result = self.call(world, call).await?;
             let is_refused = matches!(result, Answer::Refused(_));
-            let has_handle = matches!(result, Answer::View(_));
-            self.answer(call, result.into_text(), has_handle);
+            self.answer(call, result.into_text());
             if is_refused {
                 // What the model meant after a wrong name rests on the wrong name.
                 for later in &calls[at + 1..] {
-                    self.answer(later, "not called, because the call before it was refused".to_owned(), false);
+                    self.answer(later, "not called, because the call before it was refused".to_owned());
                 }
                 return Ok(());
             }
@@ -447,13 +439,13 @@ impl<'a> Attempt<'a> {
                 .insert(format!("{}#{} {}", self.changes, call.name, canonical(&call.arguments)), (1, answer.clone()));
         }
         Ok(match answer {
-            Ok(view) => Answer::View(view),
+            Ok(view) => Answer::Result(view),
             Err(why) => Answer::Result(format!("error: {why}")),
         })
     }
 
     /// Gives a result to the model.
-    fn answer(&mut self, call: &Call, text: String, has_handle: bool) {
+    fn answer(&mut self, call: &Call, text: String) {
         let message = if self.native {
             let result_of = Some(ResultOf { name: call.name.clone(), id: call.id.clone() });
             Message { result_of, ..Message::new(Speaker::Tool, text) }
@@ -461,9 +453,6 @@ impl<'a> Attempt<'a> {
             let result_of = Some(ResultOf { name: call.name.clone(), id: None });
             Message { result_of, ..Message::new(Speaker::User, format!("Result of {}:\n{text}", call.name)) }
         };
-        if has_handle {
-            self.handles.insert(self.messages.len(), self.views.handle());
-        }
         self.messages.push(message);
     }
 
@@ -508,17 +497,16 @@ impl<'a> Attempt<'a> {
 }
 
 enum Answer {
-    /// The latest of [`Views`].
-    View(String),
-    /// Anything else that a call came to.
+    /// What a call came to.
     Result(String),
+    /// Why it was not made.
     Refused(String),
 }
 
 impl Answer {
     fn into_text(self) -> String {
         match self {
-            Self::View(text) | Self::Result(text) | Self::Refused(text) => text,
+            Self::Result(text) | Self::Refused(text) => text,
         }
     }
 }

@@ -10,9 +10,8 @@ pub const READ_RESULT: &str = "read_result";
 /// Results of one attempt.
 #[derive(Clone, Debug, Default)]
 pub struct Views {
-    /// Whole texts of results, by handle number from 1.
+    /// Whole texts of results that were cut, by handle number from 1.
     texts: Vec<String>,
-    has_cut: bool,
     /// Longest view in characters.
     view_chars_max: usize,
 }
@@ -21,24 +20,13 @@ impl Views {
     /// Views of at most so many characters.
     #[must_use]
     pub const fn new(view_chars_max: usize) -> Self {
-        Self { texts: Vec::new(), has_cut: false, view_chars_max }
+        Self { texts: Vec::new(), view_chars_max }
     }
 
     /// Whether something was cut, so that [`READ_RESULT`] is of use.
     #[must_use]
     pub const fn has_cut(&self) -> bool {
-        self.has_cut
-    }
-
-    /// A result was shortened once more, to fit into a window.
-    pub const fn was_cut(&mut self) {
-        self.has_cut = true;
-    }
-
-    /// The handle of the latest result.
-    #[must_use]
-    pub fn handle(&self) -> String {
-        format!("r{}", self.texts.len())
+        !self.texts.is_empty()
     }
 
     /// A result as the model sees it.
@@ -49,17 +37,17 @@ impl Views {
         };
         let chars = text.chars().count();
         if chars <= self.view_chars_max {
-            self.texts.push(text.clone());
             return text;
         }
         let head: String = text.chars().take(self.view_chars_max).collect();
         self.texts.push(text);
-        self.has_cut = true;
-        let handle = self.handle();
+        let handle = format!("r{}", self.texts.len());
         let holds = counts(value);
+        // In this form: a budget that shortens it once more keeps the handle.
         format!(
-            "{head}\n[cut: the first {} of {chars} characters{holds}. Read on with {READ_RESULT}, handle \"{handle}\", offset {}]",
-            self.view_chars_max, self.view_chars_max
+            "{head}\n[cut: {} of {chars} characters{holds}; ask {READ_RESULT} with handle {handle}, offset {}]",
+            chars - self.view_chars_max,
+            self.view_chars_max
         )
     }
 
