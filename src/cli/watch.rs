@@ -12,13 +12,14 @@ use super::output;
 use super::signals::{Ask, Signals};
 use crate::api::server::ControlSocket;
 use crate::app::place::Standing;
-use crate::app::{running, store};
-use crate::domain::event::Stamped;
+use crate::app::{models, running, store};
+use crate::domain::event::{Event, Stamped};
 use crate::domain::ids::RunId;
+use crate::domain::plan::Plan;
 use crate::domain::run::RunState;
-use crate::engine::EventReader;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
+use crate::engine::{EventReader, Ports};
 use crate::report::end::{self, EndReport};
 use crate::report::progress::Progress;
 use crate::report::{detail, line, text};
@@ -56,6 +57,40 @@ pub(super) fn asks_yes(question: &str) -> bool {
     std::io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
+/// The ports with the models that the run's plan asks; what a person should know of them is said.
+fn with_models(
+    standing: &Standing,
+    beginning: &Beginning,
+    ports: Ports,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Ports, CliError> {
+    let plan = match beginning {
+        Beginning::Existing(state) => state.plan.clone(),
+        Beginning::New(first) => match &**first {
+            Event::RunAccepted { plan, .. } => match Plan::try_from((**plan).clone()) {
+                Ok(plan) => Arc::new(plan),
+                Err(_) => return Ok(ports),
+            },
+            _ => return Ok(ports),
+        },
+    };
+    let specs = models::specs(&standing.settings, Some(&plan));
+    let (servers, notes) = models::servers(&specs, &standing.environment).map_err(|faults| {
+        let mut error = CliError::usage("a model server cannot be asked");
+        error.hints.extend(faults);
+        error
+    })?;
+    let prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers));
+    if !prepared.lines.is_empty() {
+        notes.iter().for_each(|text| output::note(text));
+        prepared.lines.iter().for_each(|line| output::err(&format!("  {line}\n")));
+    }
+    if let Some(failure) = prepared.faults.first() {
+        return Err(CliError::usage(failure.message.clone()).hint_opt(failure.hint.clone()));
+    }
+    Ok(Ports { models: Arc::new(models::Direct(servers)), ladders: Arc::new(prepared.ladders), ..ports })
+}
+
 /// Works on a run until it ends, waits for a person or is stopped; prints the end report.
 pub(super) fn watch(
     context: &Context,
@@ -76,6 +111,7 @@ pub(super) fn watch(
     notes.iter().for_each(|text| output::note(text));
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
+    let ports = with_models(standing, &beginning, ports, &runtime)?;
     let door = RegistryDoor::default();
     let control =
         ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());

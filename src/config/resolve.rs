@@ -12,7 +12,7 @@ use super::settings::{ClaudeSettings, Limits, Origin, Settings, ToolSettings};
 use super::{ConfigError, Consents, Fault, Home, KeyPath, Secret, consent};
 use crate::domain::kinds::{Grant, TaskKind};
 use crate::domain::nearest::nearest;
-use crate::domain::plan::RepeatClass;
+use crate::domain::plan::{ModelServerKind, ModelServerSpec, RepeatClass};
 
 /// What the command line says of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -227,6 +227,7 @@ impl Layers {
             limits: limits(&document, &self.origins),
             claude,
             ollama_url: text(&document, "ollama.url").unwrap_or_default(),
+            model_servers: model_servers(&document),
             ladders: section(&document, "ladders").map(|(name, rungs)| (name.clone(), texts(Some(rungs)))).collect(),
             files: self.files,
             notes,
@@ -361,6 +362,7 @@ fn limits(document: &Map<String, Value>, origins: &BTreeMap<KeyPath, Origin>) ->
         pdf_memory_mib_max: number(document, "limits.pdf_memory_mib_max"),
         pdf_timeout_s: number(document, "limits.pdf_timeout_s"),
         park_wait_s: number(document, "limits.park_wait_s"),
+        model_server_wait_s: number(document, "limits.model_server_wait_s"),
     }
 }
 
@@ -375,6 +377,26 @@ fn servers(document: &Map<String, Value>) -> Map<String, Value> {
         .filter(|(name, entry)| is_on(name, entry))
         .map(|(name, entry)| (name.clone(), entry.clone()))
         .collect()
+}
+
+/// Model servers with an address; the kind is Ollama's where nothing is said.
+fn model_servers(document: &Map<String, Value>) -> BTreeMap<String, ModelServerSpec> {
+    let word = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
+    let read = |(name, entry): (&String, &Value)| {
+        let kind = match word(entry, "kind").as_deref() {
+            Some("openai") => ModelServerKind::Openai,
+            _ => ModelServerKind::Ollama,
+        };
+        let spec = ModelServerSpec {
+            kind,
+            url: word(entry, "url")?,
+            key_env: word(entry, "key_env"),
+            slots: entry.get("slots").and_then(whole_number).and_then(|slots| u32::try_from(slots).ok()),
+            schema_bound: word(entry, "schema").map(|way| way == "bind"),
+        };
+        Some((name.clone(), spec))
+    };
+    section(document, "model_servers").filter_map(read).collect()
 }
 
 fn repeat_class(word: &str) -> Option<RepeatClass> {

@@ -193,24 +193,25 @@ pub const KEYS: &[Key] = &[
     .variable("OLLMCP_PARK_WAIT_S")
     .kept(),
     // Models.
-    key("ollama.url", Url, "\"http://127.0.0.1:11434\"", "Address of Ollama.")
-        .variable("OLLAMA_HOST")
-        .consent()
-        .later(MODELS),
-    key("model_servers.*", Whole, "", "Another model server; its name stands before the colon of a rung.")
-        .consent()
-        .later(MODELS),
+    key("ollama.url", Url, "\"http://127.0.0.1:11434\"", "Address of Ollama.").variable("OLLAMA_HOST").consent(),
+    key("model_servers.*", Whole, "", "Another model server; its name stands before the colon of a rung.").consent(),
     key("model_servers.*.kind", Choice(&["ollama", "openai"]), "", "Which API it speaks."),
     key("model_servers.*.url", Url, "", "Its address."),
     key("model_servers.*.key_env", Text, "", "Name of the variable that holds its key."),
-    key("ladders.*", TextList, "", "Rungs (`SERVER:MODEL`, `claude`, `claude:MODEL`), cheapest first.").later(MODELS),
+    key("model_servers.*.slots", Integer(1, 64), "", "Requests that it takes at once; 1 where nothing is said."),
+    key(
+        "model_servers.*.schema",
+        Choice(&["bind", "prompt"]),
+        "",
+        "Whether it binds answers to the schema (`bind`) or is told of it in the prompt only (`prompt`).",
+    ),
+    key("ladders.*", TextList, "", "Rungs (`SERVER:MODEL`, `claude`, `claude:MODEL`), cheapest first."),
     key(
         "limits.model_server_wait_s",
         Integer(0, DAYS_S),
         "1800",
         "How long a task waits for a model server that is away.",
-    )
-    .later(MODELS),
+    ),
     key("model", Text, "", "Default local model.").later(MODELS),
     key("systemPrompt", Text, "", "Put before an agent's own prompt.").later(MODELS),
     key("modelConfig.system_prompt", Text, "", "Another spelling of `systemPrompt`.").later(MODELS),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{Consent, KeyPath, Secret};
 use crate::domain::kinds::{Grant, TaskKind};
-use crate::domain::plan::RepeatClass;
+use crate::domain::plan::{ModelServerSpec, RepeatClass};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Limits {
     pub pdf_timeout_s: u64,
     /// How long a run in the foreground waits for what time alone frees.
     pub park_wait_s: u64,
+    /// How long a task waits for a model server that is away.
+    pub model_server_wait_s: u64,
 }
 
 /// Corrections for one tool.
@@ -113,6 +115,8 @@ pub struct Settings {
     pub claude: ClaudeSettings,
     /// Address of Ollama.
     pub ollama_url: String,
+    /// Model servers beside it, by name.
+    pub model_servers: BTreeMap<String, ModelServerSpec>,
     /// Named ladders, cheapest rung first.
     pub ladders: BTreeMap<String, Vec<String>>,
     /// Files that were read, the strongest last.

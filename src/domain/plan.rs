@@ -172,6 +172,9 @@ pub struct ModelServerSpec {
     /// Requests that it takes at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
+    /// Whether it binds answers to the schema; `false`: it is told of the schema in the prompt only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_bound: Option<bool>,
 }
 
 /// Protocols of model servers.
