@@ -38,7 +38,8 @@ impl Record {
         self.inner.lock().unwrap()
     }
 
-    fn changed(&self) {
+    /// Wakes who waits for something of the record or of the loaded models.
+    pub(super) fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 

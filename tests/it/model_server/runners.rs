@@ -29,6 +29,8 @@ struct Runner {
     users: usize,
     /// When it leaves the memory while nobody uses it; `None`: never.
     expires: Option<Instant>,
+    /// It was told to leave while somebody used it.
+    is_leaving: bool,
     slots: Arc<Semaphore>,
 }
 
@@ -91,6 +93,7 @@ impl Runners {
         let mut loaded = self.lock();
         let runner = loaded.iter_mut().find(|runner| runner.model.name == model.name && runner.options == *options)?;
         runner.users += 1;
+        runner.is_leaving = false;
         let hold = Hold { runners: self.clone(), model: model.name.clone(), keep, slot: None };
         Some((hold, runner.slots.clone()))
     }
@@ -125,8 +128,10 @@ impl Runners {
             options: options.clone(),
             users: 1,
             expires: None,
+            is_leaving: false,
             slots: slots.clone(),
         });
+        self.record.changed();
         Ok((Hold { runners: self.clone(), model: model.name.clone(), keep, slot: None }, slots))
     }
 
@@ -151,8 +156,10 @@ impl Runners {
     pub(super) fn unload(&self, model: &str) {
         for runner in self.lock().iter_mut().filter(|runner| runner.model.name == model) {
             runner.expires = Some(Instant::now());
+            runner.is_leaving = true;
         }
         self.freed.notify_waiters();
+        self.record.changed();
     }
 
     /// Takes all out of memory, as the end of the server's process does.
@@ -205,9 +212,11 @@ impl Drop for Hold {
             let mut loaded = self.runners.loaded.lock().unwrap();
             if let Some(runner) = loaded.iter_mut().find(|runner| runner.model.name == self.model) {
                 runner.users = runner.users.saturating_sub(1);
-                runner.expires = self.keep.map(|keep| Instant::now() + keep);
+                let keep = if runner.is_leaving { Some(Duration::ZERO) } else { self.keep };
+                runner.expires = keep.and_then(|keep| Instant::now().checked_add(keep));
             }
         }
         self.runners.freed.notify_waiters();
+        self.runners.record.changed();
     }
 }
