@@ -22,10 +22,12 @@ use ollmcp::domain::event::{Origin, RunEnd};
 use ollmcp::domain::ids::RunId;
 use ollmcp::domain::plan::Plan;
 use ollmcp::domain::run::accept;
+use ollmcp::engine::broker::Door;
 use ollmcp::engine::root::RegistryDoor;
 use ollmcp::engine::supervisor::{Beginning, RunExit};
 use ollmcp::engine::tree::TreeNode;
 use ollmcp::engine::{Ports, ServerControl};
+use ollmcp::model::ModelServers;
 use ollmcp::plan_file::{Catalog, read};
 use ollmcp::tool::{ToolBox, ToolCall, ToolError, ToolResult, ToolSpec};
 use serde_json::Map;
@@ -96,6 +98,8 @@ async fn ours(folder: &Path, plan: &Plan) -> Duration {
         memory: Arc::new(StoreMemory(store.state.clone())),
         tools: Arc::new(NoTools),
         servers: Arc::new(NoTools),
+        model_servers: ModelServers::default(),
+        models: Arc::new(Door::default()),
         databases: Arc::new(OpenDatabases::new(folder.to_owned(), Vec::new())),
         agents: Arc::new(BTreeMap::new()),
         clock: Arc::new(SystemClock),

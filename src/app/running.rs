@@ -12,10 +12,12 @@ use super::place::Standing;
 use super::servers::{Pool, gather};
 use super::store::{Store, StoreMemory};
 use super::{SystemClock, SystemIds};
+use crate::engine::broker::Door;
 use crate::engine::root::{Engine, EngineError, RegistryDoor, Service};
 use crate::engine::tree::TreeNode;
 use crate::engine::{AgentCard, EventReader, Ladders, Ports, ServerControl};
 use crate::journal::segments::Segments;
+use crate::model::ModelServers;
 
 /// Folder of large results on their way from our own servers.
 #[must_use]
@@ -44,6 +46,8 @@ pub fn ports(
         ladders: Arc::new(Ladders::default()),
         tools: tools.servers.clone(),
         servers: Arc::new(Pool(tools.servers)),
+        model_servers: ModelServers::default(),
+        models: Arc::new(Door::default()),
         databases: Arc::new(OpenDatabases::new(project.folder.clone(), granted.to_vec())),
         agents: Arc::new(cards(standing)),
         clock: Arc::new(SystemClock),

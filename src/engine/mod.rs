@@ -3,6 +3,7 @@
 //! The engine sees ports, never Ollama, sled or a file: [`Ports`] is all that it has.
 
 pub mod attempt;
+pub mod broker;
 pub mod jobs;
 pub mod ladders;
 pub mod registry;
@@ -27,7 +28,7 @@ use crate::domain::ids::{Digest, RunId};
 use crate::domain::run::RunState;
 use crate::journal::Journal;
 use crate::journal::blobs::Blobs;
-use crate::model::{ModelError, ModelInfo, Reply, Request};
+use crate::model::{ModelError, ModelInfo, ModelServers, Reply, Request, split_rung};
 use crate::state::{Place, Reusable, Seen};
 use crate::tool::ToolBox;
 
@@ -70,15 +71,42 @@ pub trait Models: Send + Sync + Debug + 'static {
     /// # Errors
     /// Every variant of [`ModelError`]; a server behind an open breaker is unreachable at once.
     fn ask<'a>(&'a self, rung: &'a str, request: Request) -> BoxFuture<'a, Result<Reply, ModelError>>;
+    /// As [`Models::ask`], with a name for who asks (a run): askers take turns, and none waits behind another's batch for
+    /// longer than the bound.
+    ///
+    /// # Errors
+    /// Those of [`Models::ask`].
+    fn ask_for<'a>(
+        &'a self,
+        _asker: &'a str,
+        rung: &'a str,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Reply, ModelError>> {
+        self.ask(rung, request)
+    }
     /// What the server knows of a rung's model; kept for a while.
     ///
     /// # Errors
     /// As [`ModelServer::model`](crate::model::ModelServer::model).
     fn info<'a>(&'a self, rung: &'a str) -> BoxFuture<'a, Result<ModelInfo, ModelError>>;
-    /// Names of the servers that do not answer now.
+    /// What does not answer now: servers by name, and models of servers that do answer as rungs (`SERVER:MODEL`).
     fn away(&self) -> Vec<String>;
-    /// One node for each server that was asked.
+    /// Whether a rung would be refused now.
+    fn is_away(&self, rung: &str) -> bool {
+        let server = split_rung(rung).map(|(server, _)| server);
+        let latest = rung.strip_suffix(":latest");
+        self.away().iter().any(|away| away == rung || Some(away.as_str()) == server || Some(away.as_str()) == latest)
+    }
+    /// How fast the models were in the calls made here.
+    fn measured(&self) -> Vec<broker::Measured> {
+        Vec::new()
+    }
+    /// One node for each server.
     fn nodes(&self) -> Vec<tree::TreeNode>;
+    /// The door behind which the tree starts its broker; `None`: this is no broker of the tree.
+    fn door(&self) -> Option<broker::Door> {
+        None
+    }
 }
 
 /// A reader of durable events: screens, logs, counters. It must not block and cannot fail a run.
@@ -115,6 +143,10 @@ pub struct Ports {
     pub tools: Arc<dyn ToolBox>,
     /// The servers behind them.
     pub servers: Arc<dyn ServerControl>,
+    /// The model servers, for the broker.
+    pub model_servers: ModelServers,
+    /// The broker, for attempts.
+    pub models: Arc<dyn Models>,
     /// Databases.
     pub databases: Arc<dyn Databases>,
     /// The agents by name.

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Ports;
+use super::broker::{Broker, BrokerArguments};
 use super::registry::{Registry, RegistryMessage};
 use super::supervisor::{Beginning, RunExit};
 use super::tree::{Intensity, Row, TREE, TreeNode};
@@ -299,6 +300,14 @@ impl RootState {
             self.arguments.door.set(registry.clone());
             return Ok(registry.get_cell());
         }
+        if row.name == "model-broker"
+            && let Some(door) = self.arguments.ports.models.door()
+        {
+            let Ports { model_servers, clock, .. } = &self.arguments.ports;
+            let arguments = BrokerArguments { door, servers: model_servers.clone(), clock: clock.clone() };
+            let (broker, _) = Broker::spawn_linked(None, Broker, arguments, parent).await?;
+            return Ok(broker.get_cell());
+        }
         let service = self.arguments.services.get(row.name).cloned();
         let (actor, _) = Keeper::spawn_linked(None, Keeper, (row, service), parent).await?;
         Ok(actor.get_cell())
@@ -315,6 +324,11 @@ impl RootState {
                     },
                     None => silent(child.row),
                 }
+            } else if child.row.name == "model-broker" {
+                let children = self.arguments.ports.models.nodes();
+                let count = children.len();
+                let state = format!("shares out {count} server{}", if count == 1 { "" } else { "s" });
+                TreeNode { state, children, ..silent(child.row) }
             } else {
                 let (state, children) = match self.arguments.services.get(child.row.name) {
                     Some(service) => service.node(),

@@ -74,8 +74,17 @@ pub const TREE: &[Row] = &[
         restart: Restart::Permanent,
         restarts_max: 3,
         shutdown_ms: 5_000,
-        is_built: false,
+        is_built: true,
         purpose: "shares out model servers",
+    },
+    Row {
+        name: "model-server",
+        parent: "model-broker",
+        restart: Restart::Permanent,
+        restarts_max: 3,
+        shutdown_ms: 2_000,
+        is_built: true,
+        purpose: "one model server: its slots, the calls that wait, what is loaded, its breaker",
     },
     Row {
         name: "claude",

@@ -389,6 +389,11 @@ pub trait ModelServer: Send + Sync + Debug + 'static {
     /// Its address, for people; without user or password.
     fn address(&self) -> &str;
 
+    /// How many requests it is sent at once: as it was declared, 1 where nothing was.
+    fn slots(&self) -> usize {
+        1
+    }
+
     /// Sends one request and waits for the whole answer. Never returns a part of one.
     ///
     /// # Errors

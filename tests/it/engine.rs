@@ -1,5 +1,6 @@
 //! The engine with scripted ports: no process, no disk but payload files, and time that stands still until all wait.
 
+mod broker;
 mod durable;
 mod interrupted;
 mod judged;

@@ -15,6 +15,7 @@ use ollmcp::domain::ids::{AskId, Digest, RunId, TaskId};
 use ollmcp::domain::payload::Payload;
 use ollmcp::domain::plan::{Plan, RepeatClass};
 use ollmcp::domain::run::{RunState, Task, TaskPhase, accept, fold};
+use ollmcp::engine::broker::Door;
 use ollmcp::engine::root::{Engine, RegistryDoor};
 use ollmcp::engine::supervisor::{Beginning, RunExit};
 use ollmcp::engine::tree::TreeNode;
@@ -22,6 +23,7 @@ use ollmcp::engine::{AgentCard, Clock, EventReader, Ids, Ports, ServerControl};
 use ollmcp::journal::blobs::Blobs;
 use ollmcp::journal::memory::Memory;
 use ollmcp::journal::{AppendError, Frame, Journal, Position};
+use ollmcp::model::ModelServers;
 use ollmcp::plan_file::{Catalog, read};
 use ollmcp::state::{Place, Reusable, Seen};
 use ollmcp::tool::{ToolBox, ToolCall, ToolError, ToolResult, ToolSpec};
@@ -465,6 +467,8 @@ impl World {
             staging: self.folder.path().join("staging"),
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
+            model_servers: ModelServers::default(),
+            models: Arc::new(Door::default()),
             databases: Arc::new(TableRoom(self.tables.clone())),
             agents: Arc::new(BTreeMap::from([("DATABASE_WRITER".to_owned(), card)])),
             clock: self.clock.clone(),
