@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use super::place::Standing;
+use crate::domain::nearest::nearest;
 use crate::engine::ServerControl;
 use crate::engine::tree::TreeNode;
 use crate::tool::pool::{ServerState, Servers};
@@ -82,6 +83,27 @@ pub fn declared(standing: &Standing) -> (Declared, Vec<Away>) {
     (declared, away)
 }
 
+/// All that is wrong with the declarations, also of servers that nobody needs now.
+#[must_use]
+pub fn notes(standing: &Standing) -> Vec<String> {
+    let mut notes = told(&declared(standing).0, false);
+    notes.extend(unknown_names(standing));
+    notes
+}
+
+/// Notes on declarations; with `is_left`, what is wrong with a refused server is left to whoever needs it.
+fn told(declared: &Declared, is_left: bool) -> Vec<String> {
+    let is_refused =
+        |path: &str| declared.refused.iter().any(|(name, _)| path.starts_with(&format!("mcpServers.{name}")));
+    let told = declared.notes.iter();
+    let told = told.filter(|note| !is_left || note.gravity == Gravity::Warning || !is_refused(&note.path));
+    told.map(|note| {
+        let hint = note.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+        format!("{}: {}{hint}", note.path, note.message)
+    })
+    .collect()
+}
+
 /// Gathers the servers; nothing is started. A server that is declared wrongly stops only those who need it.
 ///
 /// `granted` are paths outside the project folder that the person named; `spill` is where our own servers may leave
@@ -89,20 +111,10 @@ pub fn declared(standing: &Standing) -> (Declared, Vec<Away>) {
 #[must_use]
 pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &Path) -> ToolServers {
     let (declared, away) = declared(standing);
-    let is_told = |path: &str| {
-        let refused = |(name, _): &(String, String)| path.starts_with(&format!("mcpServers.{name}"));
-        declared.refused.iter().any(refused)
-    };
-    let mut notes = Vec::new();
-    for note in &declared.notes {
-        let hint = note.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-        // What is wrong with a refused server is told by whoever needs it.
-        if note.gravity == Gravity::Warning || !is_told(&note.path) {
-            notes.push(format!("{}: {}{hint}", note.path, note.message));
-        }
-    }
+    let mut notes = told(&declared, true);
+    notes.extend(unknown_names(standing));
     let mut specs = Vec::new();
-    for name in OWN {
+    for name in OWN.iter().filter(|name| !is_off(standing, name)) {
         specs.push(own_server(standing, name, program, granted, spill));
     }
     for mut spec in declared.servers {
@@ -136,11 +148,47 @@ fn correct(standing: &Standing, spec: &mut ServerSpec) {
             spec.overrides.insert(tool.to_owned(), correction);
         }
     }
-    for name in &standing.settings.disabled_tools {
-        if let Some(tool) = name.strip_prefix(&spec.name).and_then(|rest| rest.strip_prefix('.')) {
-            spec.disabled_tools.insert(tool.to_owned());
+    let own = crate::servers::own_tools();
+    let tools = own.iter().filter(|(name, _)| *name == spec.name).flat_map(|(_, tools)| tools);
+    let off = tools.map(|(tool, _)| tool).filter(|tool| standing.settings.is_disabled(&spec.name, tool));
+    spec.disabled_tools.extend(off.cloned());
+}
+
+/// Whether a server is switched off as a whole.
+#[must_use]
+pub fn is_off(standing: &Standing, server: &str) -> bool {
+    standing.settings.disabled_servers.iter().any(|name| name == server)
+}
+
+/// Names of what is switched off that are nobody's: a misspelt one would leave something on.
+fn unknown_names(standing: &Standing) -> Vec<String> {
+    let settings = &standing.settings;
+    let unsure = settings.needs_consent.iter().flat_map(|consent| &consent.servers);
+    let mut servers: Vec<&str> = settings.tool_servers().chain(unsure.map(String::as_str)).collect();
+    servers.extend(OWN);
+    let own = crate::servers::own_tools();
+    let tools: Vec<String> =
+        own.iter().flat_map(|(server, tools)| tools.iter().map(move |(tool, _)| format!("{server}.{tool}"))).collect();
+    let told = |key: &str, what: String, near: Option<&str>| {
+        let hint = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
+        format!("{key}: {what}{hint}")
+    };
+    let mut notes = Vec::new();
+    for name in settings.disabled_servers.iter().filter(|name| !servers.contains(&name.as_str())) {
+        let near = nearest(name, servers.iter().copied());
+        notes.push(told("disabledServers", format!("no tool server is called `{name}`"), near));
+    }
+    for name in settings.switched_off_tools() {
+        let of = |server: &str| name.strip_prefix(server).is_some_and(|rest| rest.starts_with('.'));
+        // Tools of declared servers are not known before they are started.
+        let is_known =
+            tools.iter().any(|tool| tool == name) || servers.iter().any(|name| !OWN.contains(name) && of(name));
+        if !is_known {
+            let near = nearest(name, tools.iter().map(String::as_str));
+            notes.push(told("disabledTools", format!("no tool is called `{name}`"), near));
         }
     }
+    notes
 }
 
 /// The pool as the engine watches it.

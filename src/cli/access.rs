@@ -6,6 +6,7 @@ use super::watch::runtime;
 use crate::api::client::ClientError;
 use crate::app::place::Standing;
 use crate::domain::ids::RunId;
+use crate::domain::nearest::nearest;
 use crate::domain::run::{Head, RunState};
 use crate::report::detail::{AskLine, RunDetail, ask_lines};
 use crate::report::item::ItemStory;
@@ -117,6 +118,15 @@ impl Looking {
             }
             _ => Ok(ItemStory::of(&self.state(run)?, key, &|payload| blobs.read_value(payload).ok())),
         }
+    }
+
+    /// The key of the run that is most like `key`: a file by its name alone, or by a slip of the hand. Known only here.
+    pub(super) fn nearest_key(&self, run: RunId, key: &str) -> Option<String> {
+        let state = self.state(run).ok()?;
+        let keys = || state.tasks.values().map(|task| task.key.as_str());
+        let ending = format!("/{}", key.trim_start_matches("./"));
+        let found = keys().find(|known| known.ends_with(&ending)).or_else(|| nearest(key, keys()));
+        found.map(str::to_owned)
     }
 
     pub(super) fn asks(&self) -> Result<Vec<AskLine>, CliError> {

@@ -207,7 +207,7 @@ pub struct CallArgs {
     #[arg(value_name = "NAME=VALUE")]
     pub arguments: Vec<String>,
     /// Limit of the call in seconds; else `limits.tool_timeout_s`
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
 }
 
@@ -299,15 +299,16 @@ pub struct ToolServerArgs {
 
 /// What follows words that are no verb.
 pub(super) fn goal(words: &[String]) -> CliError {
-    match words {
+    let command = Args::command();
+    let near = |word: &str| nearest(word, command.get_subcommands().map(clap::Command::get_name)).map(str::to_owned);
+    let plain: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    match plain.as_slice() {
+        [first, ..] if near(first).is_some() => {
+            let verb = near(first).unwrap_or_default();
+            CliError::usage(format!("`{first}` is no verb of ollmcp")).hint(format!("did you mean `ollmcp {verb}`?"))
+        }
         [word] if !word.contains(char::is_whitespace) => {
-            let command = Args::command();
-            let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-            let error = CliError::usage(format!("`{word}` is no verb of ollmcp"));
-            match nearest(word, verbs.iter().copied()) {
-                Some(verb) => error.hint(format!("did you mean `ollmcp {verb}`?")),
-                None => error.hint("`ollmcp --help` lists the verbs"),
-            }
+            CliError::usage(format!("`{word}` is no verb of ollmcp")).hint("`ollmcp --help` lists the verbs")
         }
         _ => CliError::usage("a goal in words is not in this version: planning comes with the local models")
             .hint("write a plan file and `ollmcp run` it; `ollmcp explain pdf_tables` shows one"),

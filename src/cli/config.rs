@@ -35,6 +35,7 @@ fn show(context: &Context, with_origin: bool) -> Result<Exit, CliError> {
 /// Reading it is the check: faults end the command before, warnings were printed as notes.
 fn check(context: &Context) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
+    crate::app::servers::notes(&standing).iter().for_each(|note| output::note(note));
     let files: Vec<String> = standing.settings.files.iter().map(|file| file.display().to_string()).collect();
     if context.is_json {
         output::json_with_version(serde_json::json!({ "holds": true, "files": files }));

@@ -194,9 +194,16 @@ pub(super) fn quoted(word: &str) -> String {
 /// The project, or what to do without one.
 pub(super) fn project_of(standing: &Standing) -> Result<&Project, CliError> {
     standing.project.as_ref().ok_or_else(|| {
-        CliError::usage(format!("no project here or above `{}`", standing.cwd.display()))
-            .hint("`ollmcp run PLAN` makes one in the folder that you stand in; so does `ollmcp init`")
+        CliError::usage(format!("no project here or above `{}`", standing.cwd.display())).hint(how_to_begin(standing))
     })
+}
+
+/// How to get a project where there is none.
+pub(super) fn how_to_begin(standing: &Standing) -> &'static str {
+    if standing.home.is_no_project(&standing.cwd) {
+        return "your home folder itself is none: `mkdir work && cd work`, and `ollmcp run PLAN` makes one there";
+    }
+    "`ollmcp run PLAN` makes one in the folder that you stand in; so does `ollmcp init`"
 }
 
 fn open_noted(project: &Project) -> Result<Store, CliError> {
@@ -216,6 +223,10 @@ pub(super) fn held(error: &LockError) -> CliError {
         LockError::Held { .. } => CliError::usage(error.to_string()).hint(
             "`ollmcp ls`, `show`, `inbox`, `answer` and `cancel` work beside it; wait for its end, or cancel its run",
         ),
-        LockError::File { source, .. } => CliError::failed(format!("{error}: {source}")),
+        LockError::File { source, file } => {
+            let folder = file.parent().unwrap_or(file).display();
+            CliError::usage(format!("{error}: {source}"))
+                .hint(format!("`{folder}` and all in it must be yours to read and write: ls -la {folder}"))
+        }
     }
 }

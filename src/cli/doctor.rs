@@ -1,10 +1,11 @@
 //! `doctor`: looks whether everything that is needed is here, and says what to do about what is not.
 
-use super::context::Context;
+use super::context::{Context, how_to_begin};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output;
 use crate::app::servers::OWN;
+use crate::engine::work::tool_failure;
 use crate::report::SHAPE_VERSION;
 use crate::tool::ToolBox as _;
 
@@ -23,13 +24,26 @@ fn finding(what: &str, ok: bool, found: impl Into<String>, hint: Option<&str>) -
 }
 
 pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
-    let standing = context.standing(false)?;
+    let standing = match context.standing(false) {
+        Ok(standing) => standing,
+        Err(error) => {
+            // Nothing else can be looked at from here.
+            let hint = error.hints.first().cloned();
+            return Ok(told(
+                context,
+                &[Finding { hint, ..finding("project and configuration", false, error.message, None) }],
+            ));
+        }
+    };
     let mut findings = Vec::new();
     let files: Vec<String> = standing.settings.files.iter().map(|file| file.display().to_string()).collect();
     let from = if files.is_empty() { "defaults, no file".to_owned() } else { files.join(", ") };
     findings.push(finding("configuration", true, from, None));
     findings.push(match &standing.project {
         Some(project) => finding("project", true, project.folder.display().to_string(), None),
+        None if standing.home.is_no_project(&standing.cwd) => {
+            finding("project", true, format!("none here: {}", how_to_begin(&standing)), None)
+        }
         None => finding("project", true, "none here yet: `ollmcp run` and `ollmcp init` make one", None),
     });
     if let Some(project) = &standing.project {
@@ -56,11 +70,16 @@ pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
     findings.extend(tool_servers(&standing)?);
     let models = "not in this version: plans with `tool`, `value` and DATABASE_WRITER steps need none";
     findings.push(finding("models", true, models, None));
+    Ok(told(context, &findings))
+}
+
+/// Prints the findings.
+fn told(context: &Context, findings: &[Finding]) -> Exit {
     let all_ok = findings.iter().all(|finding| finding.ok);
     if context.is_json {
         output::json(&serde_json::json!({ "v": SHAPE_VERSION, "ok": all_ok, "findings": findings }));
     } else {
-        for finding in &findings {
+        for finding in findings {
             let mark = if finding.ok { "ok " } else { "BAD" };
             output::out(&format!("{mark} {}: {}\n", finding.what, crate::report::text::clean(&finding.found)));
             if let Some(hint) = &finding.hint {
@@ -68,7 +87,7 @@ pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
             }
         }
     }
-    Ok(if all_ok { Exit::Complete } else { Exit::Failed })
+    if all_ok { Exit::Complete } else { Exit::Failed }
 }
 
 fn space(project: &crate::config::project::Project) -> Finding {
@@ -93,6 +112,7 @@ fn tool_servers(standing: &crate::app::place::Standing) -> Result<Vec<Finding>, 
     let gathered = crate::app::servers::gather(standing, &std::env::current_exe()?, &[], spill.path());
     let mut findings: Vec<Finding> =
         gathered.notes.iter().map(|note| finding("mcpServers", true, note.clone(), None)).collect();
+    let refused: Vec<String> = gathered.away.into_iter().map(|away| away.server).collect();
     let servers = gathered.servers;
     let runtime = super::watch::runtime()?;
     let asked = runtime.block_on(async {
@@ -108,7 +128,11 @@ fn tool_servers(standing: &crate::app::place::Standing) -> Result<Vec<Finding>, 
         findings.push(match tools {
             Ok(tools) => finding(&what, true, format!("{} tools", tools.len()), None),
             Err(error) => {
-                finding(&what, false, error.to_string(), Some("run its command by hand and look at what it prints"))
+                let failure = tool_failure(&error);
+                // What is declared wrongly was never started.
+                let by_hand = "run its command by hand and look at what it prints";
+                let hint = failure.hint.or_else(|| (!refused.contains(&name)).then(|| by_hand.to_owned()));
+                Finding { hint, ..finding(&what, false, failure.message, None) }
             }
         });
     }

@@ -38,23 +38,28 @@ impl CliError {
 
     pub(super) fn print(&self, is_json: bool) {
         if is_json {
-            let mut value = serde_json::json!({
-                "v": crate::report::SHAPE_VERSION,
-                "error": self.message,
-                "hints": self.hints,
-                "exit": self.exit.code(),
-            });
-            if let (Some(all), Some(more)) =
-                (value.as_object_mut(), self.more.as_deref().and_then(serde_json::Value::as_object))
-            {
-                all.extend(more.clone());
-            }
-            output::out(&format!("{value}\n"));
+            self.print_json();
         }
         output::err(&format!("error: {}\n", self.message));
         for hint in &self.hints {
             output::err(&format!("hint: {hint}\n"));
         }
+    }
+
+    /// The error as an object on standard output.
+    pub(super) fn print_json(&self) {
+        let mut value = serde_json::json!({
+            "v": crate::report::SHAPE_VERSION,
+            "error": self.message,
+            "hints": self.hints,
+            "exit": self.exit.code(),
+        });
+        if let (Some(all), Some(more)) =
+            (value.as_object_mut(), self.more.as_deref().and_then(serde_json::Value::as_object))
+        {
+            all.extend(more.clone());
+        }
+        output::out(&format!("{value}\n"));
     }
 }
 

@@ -51,10 +51,15 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         return ExitCode::from(u8::try_from(crate::pdf::worker::worker_main()).unwrap_or(1));
     }
     let command = Args::command();
+    // Asked of a line that could not be read: what is data for a tool comes after `--`.
+    let wants_json = arguments.iter().skip(1).take_while(|word| *word != "--").any(|word| word == "--json");
     let args = match command.try_get_matches_from(arguments).and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => {
             if error.use_stderr() {
+                if wants_json {
+                    usage_of(&error).print_json();
+                }
                 // What cannot be printed is not printed.
                 let _ = error.print();
                 return Exit::Usage.into();
@@ -77,6 +82,20 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// What the reader of the command line says, as an error of ours: its first paragraph, and its tips.
+fn usage_of(error: &clap::Error) -> CliError {
+    let text = error.render().to_string();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let message: Vec<&str> = std::iter::once(first.strip_prefix("error: ").unwrap_or(first))
+        .chain(lines.by_ref().take_while(|line| !line.is_empty()).map(str::trim))
+        .collect();
+    let tips = lines.filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned);
+    let mut told = CliError::usage(message.join(" "));
+    told.hints.extend(tips);
+    told
 }
 
 /// Nothing is complete whose results did not reach their reader.
@@ -106,6 +125,9 @@ fn dispatch(args: Args, environment: BTreeMap<String, String>) -> Result<Exit, C
     let Args { verb, config, trust_project_config, json } = args;
     let Some(verb) = verb else {
         // The interactive session is a later part; until then the help says what there is.
+        if json {
+            CliError::usage("no verb is given").hint("`ollmcp --help` lists the verbs").print_json();
+        }
         output::err(&Args::command().render_help().to_string());
         return Ok(Exit::Usage);
     };

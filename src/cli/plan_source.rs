@@ -108,9 +108,12 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 pub(super) fn catalog(standing: &Standing) -> Catalog {
     let (declared, away) = crate::app::servers::declared(standing);
     let known = |(name, input_schema)| KnownTool { name, input_schema };
-    let own = crate::servers::own_tools().into_iter();
+    let own = crate::servers::own_tools().into_iter().filter(|(name, _)| !crate::app::servers::is_off(standing, name));
     let mut servers: std::collections::BTreeMap<String, ServerTools> = own
-        .map(|(name, tools)| (name.to_owned(), ServerTools::Known(tools.into_iter().map(known).collect())))
+        .map(|(name, tools)| {
+            let on = tools.into_iter().filter(|(tool, _)| !standing.settings.is_disabled(name, tool));
+            (name.to_owned(), ServerTools::Known(on.map(known).collect()))
+        })
         .collect();
     // Declared servers are started only by a run: their tools are not known here.
     servers.extend(declared.servers.into_iter().map(|spec| (spec.name, ServerTools::Unknown)));

@@ -23,13 +23,18 @@ pub(super) fn show(context: &Context, args: &ShowArgs) -> Result<Exit, CliError>
     }
     if let Some(key) = &args.item {
         let blobs = Blobs::reader(&blobs_dir(&project.state));
-        let (run, stories) = look(context, &standing, |looking| {
+        let (run, stories, near) = look(context, &standing, |looking| {
             let run = looking.find(&args.run)?;
-            Ok((run, looking.item(run, key, &blobs)?))
+            let stories = looking.item(run, key, &blobs)?;
+            let near = if stories.is_empty() { looking.nearest_key(run, key) } else { None };
+            Ok((run, stories, near))
         })?;
         if stories.is_empty() {
-            return Err(CliError::usage(format!("run {} has no item with the key `{key}` yet", run.short()))
-                .hint("keys are those of the reports: a file's path as it was listed"));
+            let error = CliError::usage(format!("run {} has no item with the key `{key}` yet", run.short()));
+            return Err(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("keys are those of the reports: a file's path as it was listed"),
+            });
         }
         if context.is_json {
             output::json_with_version(serde_json::json!({ "items": stories }));

@@ -11,6 +11,7 @@ use super::output;
 use crate::app::running;
 use crate::app::verify::{OnDatabase, verify as count};
 use crate::database::Difference;
+use crate::domain::failure::{Failure, FailureKind};
 use crate::report::{SHAPE_VERSION, text};
 
 /// Items that are named for one difference that they share.
@@ -19,9 +20,13 @@ const ITEMS_NAMED_MAX: usize = 20;
 pub(super) fn verify(context: &Context, args: &RunName) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
     let looking = Looking::open(context, &standing)?;
-    let Access::Own(own) = &looking.access else {
-        return Err(CliError::usage("another process is at work in this project")
-            .hint("`ollmcp verify` counts when it has ended"));
+    let own = match &looking.access {
+        Access::Own(own) => own,
+        Access::StateOnly(_) => return Err(looking.nothing_runs("verified")),
+        Access::Other(_) => {
+            return Err(CliError::usage("another process is at work in this project")
+                .hint("`ollmcp verify` counts when it has ended"));
+        }
     };
     let run = looking.find(&args.run)?;
     let state = looking.state(run)?;
@@ -33,7 +38,11 @@ pub(super) fn verify(context: &Context, args: &RunName) -> Result<Exit, CliError
         ports.databases.close_all().await;
         found
     });
-    let found = found.map_err(|error| CliError::failed(error.to_string()))?;
+    let found = found.map_err(|error| {
+        let told = Failure::told(FailureKind::ToolError, &error.to_string());
+        CliError::failed(told.message)
+            .hint("the rows that this run wrote can be counted only there: put the file back from a copy")
+    })?;
     let holds = found.iter().all(|on| on.found.differences.is_empty());
     if context.is_json {
         output::json(&serde_json::json!({

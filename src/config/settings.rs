@@ -166,17 +166,30 @@ impl Settings {
     #[must_use]
     pub fn tool_document(&self) -> Value {
         let taken = |key: &str| self.document.get(key).cloned().unwrap_or_else(|| Value::Object(Map::new()));
-        let enabled = self.document.get("enabledTools").and_then(Value::as_object).into_iter().flatten();
-        let off = enabled.filter(|(_, on)| **on == Value::Bool(false)).map(|(name, _)| name);
-        let mut disabled_tools: Vec<&String> = self.disabled_tools.iter().chain(off).collect();
-        disabled_tools.sort();
-        disabled_tools.dedup();
+        let disabled_tools = self.switched_off_tools();
         serde_json::json!({
             "mcpServers": taken("mcpServers"),
             "tools": taken("tools"),
             "disabledServers": self.disabled_servers,
             "disabledTools": disabled_tools,
         })
+    }
+
+    /// Tools that are switched off one by one, in `disabledTools` or `enabledTools`.
+    #[must_use]
+    pub fn switched_off_tools(&self) -> Vec<&String> {
+        let enabled = self.document.get("enabledTools").and_then(Value::as_object).into_iter().flatten();
+        let off = enabled.filter(|(_, on)| **on == Value::Bool(false)).map(|(name, _)| name);
+        let mut tools: Vec<&String> = self.disabled_tools.iter().chain(off).collect();
+        tools.sort();
+        tools.dedup();
+        tools
+    }
+
+    /// Names of all declared servers, those that are switched off too.
+    pub fn tool_servers(&self) -> impl Iterator<Item = &str> {
+        let declared = self.document.get("mcpServers").and_then(Value::as_object).into_iter().flatten();
+        declared.map(|(name, _)| name.as_str())
     }
 
     /// Whether a tool is switched off by `disabledTools`, `enabledTools` or its server.

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::failure::FailureKind;
 
+/// How the message of a crash begins that is not the file's.
+pub(super) const KILLED_FROM_OUTSIDE: &str = "the worker was killed from outside";
+
 /// How reading a PDF can end without a result. Crosses the border between a worker and its pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -105,7 +108,7 @@ impl PdfError {
 
     /// What to try.
     #[must_use]
-    pub const fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Missing { .. } => Some("check the path; relative paths count from the folder the server runs in"),
             Self::NotAPdf => Some("check what the file is; only PDF files are read here"),
@@ -122,6 +125,9 @@ impl PdfError {
             Self::TooLarge { .. } => Some("split the file"),
             Self::BadPages { .. } => Some("write pages like `1,3-5`, counted from 1"),
             Self::Memory { .. } | Self::Time { .. } => Some("name fewer `pages`, or split the file"),
+            Self::Crash { message } if message.starts_with(KILLED_FROM_OUTSIDE) => {
+                Some("nothing is known against the file: see that there is memory enough, then try again")
+            }
             Self::Crash { .. } => Some("the file is broken or hostile; repair it or leave it out"),
             Self::NoWorker { .. } => None,
         }

@@ -16,6 +16,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::error::KILLED_FROM_OUTSIDE;
 use super::protocol::{Answer, Operation, Request, Setup};
 use super::{Extraction, FileInfo, PdfError, ReadOptions, TextLayer};
 use crate::os::rlimit;
@@ -416,7 +417,7 @@ fn cause(status: ExitStatus, said: &str, limits: &WorkerLimits) -> PdfError {
     let tail: String = said.lines().next_back().unwrap_or("").chars().take(300).collect();
     let what = match status.signal() {
         _ if lower.contains("overflowed its stack") => "its objects are nested too deeply (stack overflow)".to_owned(),
-        Some(libc::SIGKILL) => "the worker was killed from outside (by the system when memory is short)".to_owned(),
+        Some(libc::SIGKILL) => format!("{KILLED_FROM_OUTSIDE} (by the system when memory is short)"),
         Some(signal) => format!("the worker ended by signal {signal}"),
         None => format!("the worker ended with code {}", status.code().unwrap_or(-1)),
     };
@@ -431,6 +432,8 @@ mod tests {
     fn check(raw_status: i32, said: &str, expect: &str) {
         let error = cause(ExitStatus::from_raw(raw_status), said, &WorkerLimits::default());
         assert!(error.to_string().contains(expect), "{error}");
+        let blames_file = error.hint().unwrap().contains("hostile");
+        assert_eq!(blames_file, matches!(error, PdfError::Crash { .. }) && raw_status != libc::SIGKILL, "{error}");
     }
 
     #[test]

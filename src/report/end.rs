@@ -118,7 +118,10 @@ fn changes(state: &RunState, before: Option<&RunState>) -> Vec<ItemChanges> {
             continue;
         }
         let at = at as StepIndex;
-        let earlier = before
+        // Rows that went somewhere else before are new where they stand now.
+        let writes = matches!(step.kind, StepKind::Agent { .. });
+        let comparable = before.filter(|before| !writes || before.head.inputs == state.head.inputs);
+        let earlier = comparable
             .and_then(|before| before.plan.index_of(&step.id).map(|at| done_items(before, at)))
             .unwrap_or_default();
         let known: BTreeSet<&str> = state.tasks_of(at).map(|(_, task)| task.key.as_str()).collect();

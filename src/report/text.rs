@@ -215,7 +215,7 @@ fn outlined(value: &serde_json::Value, first: &str, indent: &str, lines_max: usi
 /// The list of runs.
 #[must_use]
 pub fn runs(runs: &[RunLine]) -> String {
-    let mut rows = table(&["RUN", "PLAN", "STATE", "STARTED", "DONE", "NOT DONE", ""]);
+    let mut rows = table(&["RUN", "PLAN", "STATE", "STARTED", "DONE", "FAILED", ""]);
     for run in runs {
         let note = if run.open_asks > 0 {
             format!("{} for you: ollmcp inbox", plural(run.open_asks as u64, "question"))

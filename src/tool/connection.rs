@@ -117,7 +117,8 @@ impl Connection {
             Ok(service) => service,
             Err(error) => {
                 let process = heard.take();
-                if signs.has_ended.load(Ordering::Acquire) {
+                let is_broken = matches!(&error, ClientInitializeError::TransportError { .. });
+                if is_broken || signs.has_ended.load(Ordering::Acquire) {
                     let message = format!("it left before the handshake was over: {}", process.obituary().await);
                     return Err(Greeting::Failed(not_started(spec, message)));
                 }

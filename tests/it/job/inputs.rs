@@ -174,3 +174,88 @@ fn a_plan_with_faults_is_shown_with_all_of_them() {
     assert_eq!(faults["v"], 1);
     assert!(faults["faults"].as_array().unwrap().len() >= 2, "{faults}");
 }
+
+#[test]
+fn a_slip_of_the_hand_is_answered_with_what_was_meant() {
+    let desk = Desk::new();
+    desk.ollmcp(&["rum", "pdf_tables"]).exits(2).notes("`rum` is no verb").notes("did you mean `ollmcp run`?");
+    desk.ollmcp(&["rum", "--x"]).exits(2).notes("did you mean `ollmcp run`?");
+    desk.ollmcp(&["Process", "all", "PDFs"]).exits(2).notes("not in this version");
+    desk.ollmcp(&["call", "fs.list", "--timeout", "0"]).exits(2).notes("0 is not in 1..");
+    desk.plan("name: p\nsteps:\n  - { id: a, for_each: [ in/may.pdf, in/june.pdf ], value: 1 }\n");
+    desk.ollmcp(&["run", "job.yaml"]).exits(0);
+    let near = |key: &str| desk.ollmcp(&["show", "last", "--item", key]).exits(2);
+    near("may.pdf").notes("hint: did you mean `in/may.pdf`?");
+    near("in/jun.pdf").notes("hint: did you mean `in/june.pdf`?");
+    near("nothing like it").notes("hint: keys are those of the reports");
+    desk.ollmcp(&["ls", "--limit", "0"]).exits(0).notes("and 1 more: --limit 1");
+    // Errors of the command line itself are JSON too.
+    for (args, message) in [
+        (["--json", "run"].as_slice(), "<PLAN>"),
+        (&["show", "--jsn", "--json"], "unexpected argument '--jsn' found"),
+        (&["--json"], "no verb is given"),
+    ] {
+        let told = desk.ollmcp(args).exits(2);
+        let json = told.json();
+        assert!(json["error"].as_str().unwrap().contains(message) && json["exit"] == 2 && json["v"] == 1, "{json}");
+    }
+}
+
+#[test]
+fn what_is_switched_off_is_off_and_a_name_that_is_nobodys_is_said() {
+    let desk = Desk::new();
+    desk.config(&json!({
+        "mcpServers": { "x": { "comand": "true" } }, "enabledTools": { "db.query": false },
+        "disabledServers": ["fs", "pdf_extrct"], "disabledTools": ["db.qery", "x.anything", "pdf_extract.info"],
+    }));
+    let with = |args: &[&str]| desk.ollmcp(&[&["--config", "servers.json"], args].concat());
+    let server = "disabledServers: no tool server is called `pdf_extrct` (did you mean `pdf_extract`?)";
+    let tool = "disabledTools: no tool is called `db.qery` (did you mean `db.query`?)";
+    for args in [["config", "check"].as_slice(), &["tools", "db"]] {
+        let told = with(args).exits(0).notes(server).notes(tool).notes("mcpServers.x.comand: is not a known key");
+        assert!(!told.err.contains("x.anything"), "{}", told.err);
+    }
+    let told = with(&["tools"]).exits(1);
+    assert!(!told.out.contains("fs.list") && !told.out.contains("db.query") && !told.out.contains("pdf_extract.info"));
+    assert!(told.out.contains("pdf_extract.extract_text"), "{}", told.out);
+    with(&["tools", "fs"]).exits(2).notes("is switched off in the configuration");
+    with(&["call", "fs.list", "root=."]).exits(2).notes("is switched off in the configuration");
+    desk.plan("name: p\nsteps:\n  - { id: a, tool: fs.list, with: { root: . } }\n");
+    with(&["run", "job.yaml"]).exits(2).notes("is switched off in the configuration");
+    desk.plan("name: p\nsteps:\n  - { id: a, tool: db.query }\n");
+    with(&["run", "job.yaml"]).exits(2).notes("has no tool `query`");
+}
+
+#[test]
+fn findings_have_hints_that_fit() {
+    let desk = Desk::new();
+    desk.config(&json!({ "mcpServers": {
+        "gone": { "command": "true" }, "web": { "type": "http", "url": "http://localhost:1/mcp" },
+    } }));
+    for _ in 0..5 {
+        let told = desk.ollmcp(&["tools", "gone", "--config", "servers.json"]).exits(1);
+        assert!(
+            told.err.contains("it left before the handshake was over") && !told.err.contains("rmcp"),
+            "{}",
+            told.err
+        );
+    }
+    let told = desk.ollmcp(&["doctor", "--config", "servers.json"]).exits(1);
+    let after = |what: &str| {
+        let mut lines = told.out.lines().skip_while(|line| !line.contains(what)).skip(1);
+        lines.next().unwrap_or_default().to_owned()
+    };
+    assert!(after("tool server gone").contains("run its command by hand"), "{}", told.out);
+    assert!(after("tool server web").contains("hint: bridge it"), "{}", told.out);
+    let home = desk.root.path().join("home");
+    for verb in ["ls", "doctor"] {
+        let told = desk.at(&home, &[verb]);
+        assert!(format!("{}{}", told.out, told.err).contains("your home folder itself is none"), "{told:?}");
+    }
+    desk.ollmcp(&["init"]).exits(0);
+    fs::create_dir(desk.path(".ollmcp/lock")).unwrap();
+    desk.plan("name: p\nsteps:\n  - { id: a, value: 1 }\n");
+    desk.ollmcp(&["run", "job.yaml"]).exits(2).notes("cannot lock").notes("must be yours to read and write");
+    fs::write(desk.path(".ollmcp/project.json"), "{").unwrap();
+    desk.ollmcp(&["doctor"]).exits(1).says("BAD project and configuration: ").says("hint: put ");
+}

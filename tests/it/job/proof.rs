@@ -119,3 +119,19 @@ fn rows_of_a_table_that_is_not_there_are_refused_with_those_that_are() {
     desk.run_four(&[]).exits(0);
     desk.ollmcp(&["rows"]).exits(2).notes("wrote no rows");
 }
+
+#[test]
+fn what_cannot_be_counted_is_said_in_the_right_words() {
+    let desk = Desk::with_four();
+    desk.run_four(&[]).exits(0);
+    // The same files into another database are new there, not changed.
+    let told = desk.run_four(&["-i", "database=sqlite:other.db"]).exits(0);
+    assert_eq!(told.items("save"), (0, 4, 0, vec![]));
+    assert_eq!(told.items("extract"), (4, 0, 0, vec![]));
+    fs::write(desk.path("other.db"), "this is no database, and was none").unwrap();
+    let told = desk.ollmcp(&["verify"]).exits(1).notes("the file is no SQLite database\nhint: ");
+    assert!(told.err.contains("put the file back from a copy") && !told.err.contains("; hint"), "{}", told.err);
+    fs::remove_dir_all(desk.path(".ollmcp/journal")).unwrap();
+    let told = desk.ollmcp(&["verify"]).exits(1).notes("without the journal nothing can be verified");
+    assert!(!told.err.contains("another process"), "{}", told.err);
+}
