@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
-# Installs the foreign MCP servers, the official Python SDK and the official Ollama client that the tests talk to, into
-# target/test-tools (or $1). Does nothing when the pinned versions are already there; fails loudly when it cannot.
+# Installs what tests talk to into target/test-tools (or $1): the foreign MCP servers, the official Python SDK, the
+# official Ollama client, and a real, weak language model (tests/real_model). Does nothing when the pinned versions are
+# already there; fails loudly when it cannot.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 goal="${1:-${OLLMCP_TEST_TOOLS:-$here/../target/test-tools}}"
 mkdir -p "$goal"
 goal="$(cd "$goal" && pwd)"
-want="$(cat "$here/tools/requirements.txt" "$here/tools/package.json" \
+want="$(cat "$here/tools/requirements.txt" "$here/tools/package.json" "$here/real_model/requirements.txt" \
   "$here/conformance/ollama/requirements.txt" | sha256sum | cut -d' ' -f1)"
 
 # Two test processes may come here at once: the second waits and then finds the stamp.
 exec 9>"$goal/.lock"
 flock 9
 
-if [ "$(cat "$goal/.stamp" 2>/dev/null || true)" = "$want" ]; then
+fail() { echo "tests/setup.sh: $1" >&2; exit 1; }
+if [ "$(cat "$goal/.stamp" 2>/dev/null || true)" = "$want" ] && [ -s "$goal/real_model/model.gguf" ]; then
   exit 0
 fi
 
-fail() { echo "tests/setup.sh: $1" >&2; exit 1; }
 command -v python3 >/dev/null || fail "python3 is missing; install Python 3.10 or newer"
 command -v npm >/dev/null || fail "npm is missing; install Node.js 20 or newer"
 
@@ -34,4 +35,5 @@ mkdir -p "$goal/npm"
 cp "$here/tools/package.json" "$goal/npm/package.json"
 npm install --prefix "$goal/npm" --no-audit --no-fund --loglevel=error \
   || fail "npm could not install tests/tools/package.json"
+bash "$here/real_model/setup.sh" "$goal/real_model" >/dev/null || fail "the real model could not be installed (its reason stands above)"
 echo "$want" > "$goal/.stamp"
