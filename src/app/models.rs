@@ -4,21 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 
 use super::place::Standing;
 use crate::config::Settings;
 use crate::domain::failure::Failure;
 use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, StepKind};
 use crate::engine::ladders::is_paid;
-use crate::engine::tree::TreeNode;
-use crate::engine::{AgentCard, Ladders, Models};
+use crate::engine::{AgentCard, Ladders};
 use crate::model::address::Address;
 use crate::model::key::Key;
 use crate::model::ollama::Ollama;
 use crate::model::openai::OpenAi;
-use crate::model::{ModelError, ModelInfo, ModelServer, ModelServers, Reply, Request, split_rung};
+use crate::model::{ModelError, ModelInfo, ModelServer, ModelServers, split_rung};
 
 /// Name of the server that is there by itself.
 pub const OLLAMA: &str = "ollama";
@@ -245,67 +243,4 @@ fn about_ladder(
     }
     lines.push(format!("step `{}` climbs {}; no paid rung stands above", step.id, local.join(" → ")));
     lines
-}
-
-/// Asks servers without a broker between.
-#[derive(Debug)]
-pub struct Direct(pub ModelServers);
-
-impl Direct {
-    fn of<'a>(&'a self, rung: &'a str) -> Result<(&'a Arc<dyn ModelServer>, &'a str), ModelError> {
-        let unreachable = || ModelError::Unreachable {
-            server: rung.to_owned(),
-            message: "no such model server is configured".to_owned(),
-        };
-        let (server, model) = split_rung(rung).ok_or_else(unreachable)?;
-        Ok((self.0.0.get(server).ok_or_else(unreachable)?, model))
-    }
-}
-
-impl Models for Direct {
-    fn ask<'a>(&'a self, rung: &'a str, request: Request) -> BoxFuture<'a, Result<Reply, ModelError>> {
-        async move { self.of(rung)?.0.chat(&request, &crate::model::NoNotices).await }.boxed()
-    }
-
-    fn info<'a>(&'a self, rung: &'a str) -> BoxFuture<'a, Result<ModelInfo, ModelError>> {
-        async move {
-            let (server, model) = self.of(rung)?;
-            server.model(model).await
-        }
-        .boxed()
-    }
-
-    fn away(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn nodes(&self) -> Vec<TreeNode> {
-        Vec::new()
-    }
-}
-
-/// Nobody answers.
-#[derive(Debug)]
-pub struct NoModels;
-
-impl Models for NoModels {
-    fn ask<'a>(&'a self, rung: &'a str, _request: Request) -> BoxFuture<'a, Result<Reply, ModelError>> {
-        async move { Err(unreachable(rung)) }.boxed()
-    }
-
-    fn info<'a>(&'a self, rung: &'a str) -> BoxFuture<'a, Result<ModelInfo, ModelError>> {
-        async move { Err(unreachable(rung)) }.boxed()
-    }
-
-    fn away(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn nodes(&self) -> Vec<TreeNode> {
-        Vec::new()
-    }
-}
-
-fn unreachable(rung: &str) -> ModelError {
-    ModelError::Unreachable { server: rung.to_owned(), message: "no model server is configured".to_owned() }
 }

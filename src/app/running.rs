@@ -42,7 +42,6 @@ pub fn ports(
         journal: store.journal.clone(),
         blobs: store.blobs.clone(),
         memory: Arc::new(StoreMemory(store.state.clone())),
-        models: Arc::new(super::models::NoModels),
         ladders: Arc::new(Ladders::default()),
         tools: tools.servers.clone(),
         servers: Arc::new(Pool(tools.servers)),

@@ -88,7 +88,7 @@ fn with_models(
     if let Some(failure) = prepared.faults.first() {
         return Err(CliError::usage(failure.message.clone()).hint_opt(failure.hint.clone()));
     }
-    Ok(Ports { models: Arc::new(models::Direct(servers)), ladders: Arc::new(prepared.ladders), ..ports })
+    Ok(Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), ..ports })
 }
 
 /// Works on a run until it ends, waits for a person or is stopped; prints the end report.

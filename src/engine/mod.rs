@@ -135,8 +135,6 @@ pub struct Ports {
     pub blobs: Arc<Blobs>,
     /// What earlier runs have done.
     pub memory: Arc<dyn Memory>,
-    /// Models.
-    pub models: Arc<dyn Models>,
     /// Which models a step's tasks climb.
     pub ladders: Arc<Ladders>,
     /// Tools.

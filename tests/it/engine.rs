@@ -1,5 +1,6 @@
 //! The engine with scripted ports: no process, no disk but payload files, and time that stands still until all wait.
 
+mod asks;
 mod broker;
 mod durable;
 mod interrupted;

@@ -101,15 +101,21 @@ impl SupervisorState {
         let Some(attempt) = attempt else { return };
         let ask = AskId(self.ports.ids.uuid());
         let is_output = matches!(done.end, AttemptEnd::Output(_) | AttemptEnd::Made { .. });
-        let away = self.ports.models.away();
+        let away = self.away(task);
         self.command(Command::EndAttempt { task, attempt, end: done.end, ask, away });
         if let (true, Some(verdict)) = (is_output, done.verdict) {
             self.judge(task, attempt, verdict);
         }
     }
 
+    /// Local rungs of a task that do not answer now.
+    fn away(&self, task: TaskId) -> Vec<String> {
+        let rungs = self.run.ladder(task.step).map(|ladder| ladder.local.as_slice()).unwrap_or_default();
+        rungs.iter().filter(|rung| self.ports.models.is_away(rung)).cloned().collect()
+    }
+
     fn judge(&mut self, task: TaskId, attempt: u32, verdict: Verdict) {
-        let away = self.ports.models.away();
+        let away = self.away(task);
         self.command(Command::Judge { task, attempt, verdict, away });
     }
 

@@ -15,11 +15,11 @@ use ollmcp::domain::ids::{AskId, Digest, RunId, TaskId};
 use ollmcp::domain::payload::Payload;
 use ollmcp::domain::plan::{Plan, RepeatClass};
 use ollmcp::domain::run::{RunState, Task, TaskPhase, accept, fold};
-use ollmcp::engine::broker::Door;
+use ollmcp::engine::broker::{Door, Policy};
 use ollmcp::engine::root::{Engine, RegistryDoor};
 use ollmcp::engine::supervisor::{Beginning, RunExit};
 use ollmcp::engine::tree::TreeNode;
-use ollmcp::engine::{AgentCard, Clock, EventReader, Ids, Ports, ServerControl};
+use ollmcp::engine::{AgentCard, Clock, EventReader, Ids, Ladders, Ports, ServerControl};
 use ollmcp::journal::blobs::Blobs;
 use ollmcp::journal::memory::Memory;
 use ollmcp::journal::{AppendError, Frame, Journal, Position};
@@ -398,6 +398,13 @@ pub(crate) struct World {
     clock: Arc<dyn Clock>,
     folder: tempfile::TempDir,
     pub(crate) attempts_max: usize,
+    /// Model servers by name.
+    pub(crate) model_servers: ModelServers,
+    pub(crate) ladders: Ladders,
+    /// Bounds of the model broker.
+    pub(crate) policy: Policy,
+    /// Agent files beside DATABASE_WRITER's.
+    pub(crate) agents: Vec<String>,
 }
 
 impl World {
@@ -422,6 +429,10 @@ impl World {
             clock,
             folder,
             attempts_max: 64,
+            model_servers: ModelServers::default(),
+            ladders: Ladders::default(),
+            policy: Policy::default(),
+            agents: Vec::new(),
         }
     }
 
@@ -442,6 +453,14 @@ impl World {
         self.tools.in_flight.load(Ordering::SeqCst)
     }
 
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now_ms()
     }
@@ -456,21 +475,24 @@ impl World {
             Arc::new(DyingJournal { memory, cut, appends: AtomicU64::new(0), reached: tokio::sync::Semaphore::new(0) });
         let (tell, events) = mpsc::unbounded_channel();
         let shown = Arc::new(Mutex::new(Shown::default()));
-        let spec = ollmcp::agent::AgentSpec::parse(WRITER, "DATABASE_WRITER.md", None).unwrap();
-        let card = AgentCard { text: "writes rows".to_owned(), output_version: "1".to_owned(), spec: Arc::new(spec) };
+        let card = |text: &str| {
+            let spec = ollmcp::agent::AgentSpec::parse(text, "AGENT.md", None).unwrap();
+            let name = spec.name.clone();
+            (name, AgentCard { text: text.to_owned(), output_version: "1".to_owned(), spec: Arc::new(spec) })
+        };
+        let agents = std::iter::once(WRITER).chain(self.agents.iter().map(String::as_str)).map(card).collect();
         let ports = Ports {
             journal: journal.clone(),
             blobs: self.blobs.clone(),
             memory: Arc::new(FromJournal(journal.clone())),
-            models: Arc::new(ollmcp::app::models::NoModels),
-            ladders: Arc::default(),
+            ladders: Arc::new(self.ladders.clone()),
             staging: self.folder.path().join("staging"),
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
-            model_servers: ModelServers::default(),
-            models: Arc::new(Door::default()),
+            model_servers: self.model_servers.clone(),
+            models: Arc::new(Door::new(self.policy)),
             databases: Arc::new(TableRoom(self.tables.clone())),
-            agents: Arc::new(BTreeMap::from([("DATABASE_WRITER".to_owned(), card)])),
+            agents: Arc::new(agents),
             clock: self.clock.clone(),
             ids: Arc::new(Counting::default()),
             readers: vec![Arc::new(Told(tell, shown.clone()))],

@@ -42,6 +42,8 @@ pub(super) struct EngineWorld<'a> {
     recorder: &'a Recorder,
     purpose: Purpose,
     staging: PathBuf,
+    /// Who waits in the broker's line.
+    asker: String,
 }
 
 impl<'a> EngineWorld<'a> {
@@ -55,7 +57,16 @@ impl<'a> EngineWorld<'a> {
     ) -> Self {
         let second = if purpose == Purpose::Second { "-second" } else { "" };
         let folder = format!("{}/{}-{}-{}{second}", job.run, job.step, job.item, trial.attempt);
-        Self { ports, job, trial, rung, recorder, purpose, staging: ports.staging.join(folder) }
+        Self {
+            ports,
+            job,
+            trial,
+            rung,
+            recorder,
+            purpose,
+            staging: ports.staging.join(folder),
+            asker: job.run.to_string(),
+        }
     }
 
     /// What was written and waits for acceptance.
@@ -73,7 +84,7 @@ impl<'a> EngineWorld<'a> {
             }
         }
         let span = telemetry::chat_span(self.rung, &request.model);
-        let reply = match self.ports.models.ask(self.rung, request).instrument(span.clone()).await {
+        let reply = match self.ports.models.ask_for(&self.asker, self.rung, request).instrument(span.clone()).await {
             Ok(reply) => reply,
             Err(error) => {
                 tracing::info!(parent: &span, %error, "the model gave no reply");
