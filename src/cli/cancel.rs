@@ -23,6 +23,9 @@ pub(super) fn cancel(context: &Context, args: &RunName) -> Result<Exit, CliError
 }
 
 fn cancelled(context: &Context, looking: &Looking, name: &str) -> Result<RunId, CliError> {
+    if let Access::StateOnly(_) = looking.access {
+        return Err(looking.nothing_runs("cancelled"));
+    }
     let run = looking.find(name)?;
     let line = looking.runs()?.into_iter().find(|line| line.run == run.to_string());
     if let Some(line) = line.filter(|line| line.has_ended()) {
