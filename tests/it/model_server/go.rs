@@ -51,23 +51,40 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
 }
 
 /// A field that is absent or null, or else has its type.
-macro_rules! typed {
-    ($name:ident, $out:ty, $test:ident, $wanted:literal) => {
-        pub(super) fn $name<'a>(map: &'a Map<String, Value>, key: &str, place: &str) -> Result<Option<$out>, Refusal> {
-            match map.get(key) {
-                None | Some(Value::Null) => Ok(None),
-                Some(value) => {
-                    value.$test().map(Some).ok_or_else(|| mismatch(value, &format!("{place}.{key}"), $wanted))
-                }
-            }
-        }
-    };
+fn typed<'a, T>(
+    map: &'a Map<String, Value>,
+    (place, key, wanted): (&str, &str, &str),
+    read: impl FnOnce(&'a Value) -> Option<T>,
+) -> Result<Option<T>, Refusal> {
+    match map.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => read(value).map(Some).ok_or_else(|| mismatch(value, &format!("{place}.{key}"), wanted)),
+    }
 }
 
-typed!(string, &'a str, as_str, "string");
-typed!(boolean, bool, as_bool, "bool");
-typed!(array, &'a Vec<Value>, as_array, "[]interface {}");
-typed!(map, &'a Map<String, Value>, as_object, "map[string]interface {}");
+pub(super) fn string<'a>(map: &'a Map<String, Value>, key: &str, place: &str) -> Result<Option<&'a str>, Refusal> {
+    typed(map, (place, key, "string"), Value::as_str)
+}
+
+pub(super) fn boolean(map: &Map<String, Value>, key: &str, place: &str) -> Result<Option<bool>, Refusal> {
+    typed(map, (place, key, "bool"), Value::as_bool)
+}
+
+pub(super) fn array<'a>(
+    map: &'a Map<String, Value>,
+    key: &str,
+    place: &str,
+) -> Result<Option<&'a Vec<Value>>, Refusal> {
+    typed(map, (place, key, "[]interface {}"), Value::as_array)
+}
+
+pub(super) fn map<'a>(
+    map: &'a Map<String, Value>,
+    key: &str,
+    place: &str,
+) -> Result<Option<&'a Map<String, Value>>, Refusal> {
+    typed(map, (place, key, "map[string]interface {}"), Value::as_object)
+}
 
 /// An entry of an array, which has to be an object.
 pub(super) fn entry<'a>(value: &'a Value, place: &str, wanted: &str) -> Result<&'a Map<String, Value>, Refusal> {

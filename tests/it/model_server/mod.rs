@@ -53,7 +53,6 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 /// What a server answers.
 enum Script {
     List(VecDeque<Answer>),
-    Always(Answer),
     Closure(Box<dyn FnMut(&Asked) -> Answer + Send>),
 }
 
@@ -61,7 +60,6 @@ impl Script {
     fn next(&mut self, asked: &Asked) -> Option<Answer> {
         match self {
             Self::List(answers) => answers.pop_front(),
-            Self::Always(answer) => Some(answer.clone()),
             Self::Closure(closure) => Some(closure(asked)),
         }
     }
@@ -256,12 +254,12 @@ impl ModelServer {
 
     /// Always the same answer to one model.
     pub(crate) fn always(&self, model: &str, answer: Answer) {
-        self.set(Some(model), Script::Always(answer));
+        self.respond(model, move |_| answer.clone());
     }
 
     /// Always the same answer to all models that have no script of their own.
     pub(crate) fn always_all(&self, answer: Answer) {
-        self.set(None, Script::Always(answer));
+        self.respond_all(move |_| answer.clone());
     }
 
     /// Answers one model's requests. A panic inside fails the test when the server is dropped.
