@@ -47,13 +47,12 @@ impl Ollama {
         let mut answer = Answer::ask(&self.http, &url, &body, asked, request.limits, |_| Framing::Lines).await?;
         let mut said = Said::default();
         while let Some(bytes) = answer.next().await? {
-            let line: wire::Line =
-                serde_json::from_slice(&bytes).map_err(|error| answer.not_understood(&bytes, &error.to_string()))?;
+            let line: wire::Line = serde_json::from_slice(&bytes).map_err(|error| answer.unreadable(&bytes, &error))?;
             if let Some(error) = &line.error {
                 return Err(asked.in_stream(&Told::of_value(error)));
             }
             if !line.is_of_a_chat() {
-                return Err(answer.not_understood(&bytes, "neither `message` nor `done`"));
+                return Err(answer.unknown(&bytes, "neither `message` nor `done`"));
             }
             answer.understood();
             if take(&line, &mut said, notices) || line.is_last() {

@@ -59,12 +59,12 @@ impl OpenAi {
                 break;
             }
             let chunk: wire::Chunk =
-                serde_json::from_slice(&bytes).map_err(|error| answer.not_understood(&bytes, &error.to_string()))?;
+                serde_json::from_slice(&bytes).map_err(|error| answer.unreadable(&bytes, &error))?;
             if let Some(error) = chunk.error() {
                 return Err(asked.in_stream(&Told::of_value(&error)));
             }
             if !chunk.is_of_a_chat() {
-                return Err(answer.not_understood(&bytes, "no `choices`"));
+                return Err(answer.unknown(&bytes, "no `choices`"));
             }
             answer.understood();
             figures.add(&chunk);

@@ -48,7 +48,7 @@ const LIMITS: &[(&str, &str)] = &[
 /// A tool's parameters in the words that Ollama keeps: `type`, `description`, `properties`, `required`, `items`, `enum`, `anyOf`.
 pub(super) fn narrow(parameters: &Value) -> Value {
     let mut writer = Writer { root: parameters, nodes: 0 };
-    let mut node = match writer.node(parameters, 0, 0) {
+    let mut node = match parameters.is_object().then(|| writer.node(parameters, 0, 0)).flatten() {
         Some(Value::Object(node)) => node,
         _ => Map::new(),
     };

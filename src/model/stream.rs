@@ -108,18 +108,19 @@ impl<'a> Answer<'a> {
         self.is_known = true;
     }
 
-    /// What it means that a part is not what the protocol says: nothing of the kind so far, or the stream is damaged.
-    pub(super) fn not_understood(&self, part: &[u8], why: &str) -> ModelError {
-        // A first part that begins as one should and ends with the body was cut, wherever that was.
-        let is_cut = self.is_over && part.trim_ascii_start().starts_with(b"{");
-        if self.is_known || is_cut {
-            return self.asked.broken(if is_cut {
-                "it ends in the middle of a line".to_owned()
-            } else {
-                excerpt(part, why)
-            });
+    /// What it means that a part is no JSON, or not the JSON that was expected.
+    pub(super) fn unreadable(&self, part: &[u8], error: &serde_json::Error) -> ModelError {
+        // A last part that only lacks its end was cut, wherever that was.
+        if self.is_over && error.is_eof() {
+            return self.asked.broken("it ends in the middle of a line");
         }
-        self.asked.not_protocol(excerpt(part, why))
+        self.unknown(part, &error.to_string())
+    }
+
+    /// What it means that a part is not what the protocol says: nothing of the kind so far, or the stream is damaged.
+    pub(super) fn unknown(&self, part: &[u8], why: &str) -> ModelError {
+        let words = excerpt(part, why);
+        if self.is_known { self.asked.broken(words) } else { self.asked.not_protocol(words) }
     }
 
     /// From sending to the first part that carried something, and to the end.

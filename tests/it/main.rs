@@ -14,6 +14,7 @@ mod interop;
 mod job;
 mod journal;
 mod lock;
+mod model;
 mod model_server;
 mod pdf;
 mod plan_file;
