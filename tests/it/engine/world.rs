@@ -19,7 +19,7 @@ use ollmcp::engine::broker::Door;
 use ollmcp::engine::root::{Engine, RegistryDoor};
 use ollmcp::engine::supervisor::{Beginning, RunExit};
 use ollmcp::engine::tree::TreeNode;
-use ollmcp::engine::{AgentCard, Clock, EventReader, Ids, Ports, ServerControl};
+use ollmcp::engine::{AgentCard, Clock, EventReader, Ids, Models, Ports, ServerControl};
 use ollmcp::journal::blobs::Blobs;
 use ollmcp::journal::memory::Memory;
 use ollmcp::journal::{AppendError, Frame, Journal, Position};
@@ -392,9 +392,12 @@ pub(crate) struct World {
     pub(crate) tools: Arc<Tools>,
     tables: Arc<Tables>,
     blobs: Arc<Blobs>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     folder: tempfile::TempDir,
     pub(crate) attempts_max: usize,
+    /// For the broker behind `models`, where that is its door.
+    pub(crate) model_servers: ModelServers,
+    pub(crate) models: Arc<dyn Models>,
 }
 
 impl World {
@@ -419,6 +422,8 @@ impl World {
             clock,
             folder,
             attempts_max: 64,
+            model_servers: ModelServers::default(),
+            models: Arc::new(Door::default()),
         }
     }
 
@@ -460,8 +465,8 @@ impl World {
             memory: Arc::new(FromJournal(journal.clone())),
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
-            model_servers: ModelServers::default(),
-            models: Arc::new(Door::default()),
+            model_servers: self.model_servers.clone(),
+            models: self.models.clone(),
             databases: Arc::new(TableRoom(self.tables.clone())),
             agents: Arc::new(BTreeMap::from([("DATABASE_WRITER".to_owned(), card)])),
             clock: self.clock.clone(),
