@@ -133,6 +133,7 @@ impl BrokerState {
         let arguments = ServerArguments {
             server: servers.0[name].clone(),
             name: name.to_owned(),
+            address: door.address(name),
             board: door.board(name),
             policy: door.policy(),
             clock: clock.clone(),

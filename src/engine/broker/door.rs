@@ -77,6 +77,11 @@ impl Door {
         self.entry(server).map(|entry| entry.board).unwrap_or_default()
     }
 
+    /// The address of a server, for people.
+    pub(super) fn address(&self, server: &str) -> String {
+        self.entry(server).map(|entry| entry.address).unwrap_or_default()
+    }
+
     /// Puts the actor of a server behind the door.
     pub(super) fn set(&self, server: &str, actor: ActorRef<ServerMessage>) {
         if let Some(entry) = self.entry(server) {

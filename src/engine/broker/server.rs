@@ -89,6 +89,8 @@ pub struct ServerArguments {
     pub server: Arc<dyn ModelServer>,
     /// Its name.
     pub name: String,
+    /// Its address, for people.
+    pub address: String,
     /// Where its state is shown.
     pub board: Arc<Board>,
     /// Bounds.
@@ -193,7 +195,7 @@ impl ServerState {
     }
 
     fn address(&self) -> String {
-        self.arguments.server.address().to_owned()
+        self.arguments.address.clone()
     }
 
     fn ask(&mut self, call: Box<Call>, now_ms: u64) {
@@ -333,15 +335,15 @@ impl ServerState {
         }
         let (answer, gone) = oneshot::channel();
         self.running.insert(ticket, Running { answer: Some(answer), model, loads });
-        let (server, server_ref) = (self.arguments.server.clone(), myself.clone());
+        let (server, address, myself) = (self.arguments.server.clone(), self.address(), myself.clone());
         self.tasks.spawn(async move {
             let result = tokio::select! {
                 biased;
                 () = sender.closed() => None,
-                result = chat(server.as_ref(), &request) => Some(Box::new(result)),
+                result = chat(server.as_ref(), &request, address) => Some(Box::new(result)),
             };
             // An actor that is gone has taken this task with it.
-            let _ = server_ref.cast(ServerMessage::Ended { ticket, result });
+            let _ = myself.cast(ServerMessage::Ended { ticket, result });
             if let Ok(result) = gone.await {
                 // The asker may have gone in this moment.
                 let _ = sender.send(result);
@@ -350,13 +352,13 @@ impl ServerState {
     }
 
     fn ask_loaded(&mut self, myself: &ActorRef<ServerMessage>) {
-        let (server, myself) = (self.arguments.server.clone(), myself.clone());
+        let (server, address, myself) = (self.arguments.server.clone(), self.address(), myself.clone());
         self.tasks.spawn(async move {
             let asked = tokio::time::timeout(LOADED_LIMIT, caught(async { server.loaded().await })).await;
             let result = match asked {
                 Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(broken(server.as_ref())),
-                Err(_) => Err(silent(server.as_ref(), LOADED_LIMIT)),
+                Ok(Err(_)) => Err(broken(address)),
+                Err(_) => Err(silent(address, LOADED_LIMIT)),
             };
             let _ = myself.cast(ServerMessage::Told(result));
         });
@@ -383,13 +385,13 @@ impl ServerState {
             self.infos.retain(|_, info| matches!(info, Info::Asked(_)));
         }
         self.infos.insert(model.clone(), Info::Asked(vec![sender]));
-        let (server, myself) = (self.arguments.server.clone(), myself.clone());
+        let (server, address, myself) = (self.arguments.server.clone(), self.address(), myself.clone());
         self.tasks.spawn(async move {
             let asked = tokio::time::timeout(INFO_LIMIT, caught(async { server.model(&model).await })).await;
             let result = Box::new(match asked {
                 Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(broken(server.as_ref())),
-                Err(_) => Err(silent(server.as_ref(), INFO_LIMIT)),
+                Ok(Err(_)) => Err(broken(address)),
+                Err(_) => Err(silent(address, INFO_LIMIT)),
             });
             let _ = myself.cast(ServerMessage::Informed { model, result });
         });
@@ -426,12 +428,12 @@ fn answer<T>(sender: Answer<T>, result: Result<T, ModelError>) {
 }
 
 /// One request, without end only where the request itself has none.
-async fn chat(server: &dyn ModelServer, request: &Request) -> Result<Reply, ModelError> {
+async fn chat(server: &dyn ModelServer, request: &Request, address: String) -> Result<Reply, ModelError> {
     let limit_ms = request.limits.first_token_ms.saturating_add(request.limits.whole_ms).saturating_add(CALL_GRACE_MS);
     let asks = caught(async { server.chat(request, &NoNotices).await });
     match tokio::time::timeout(Duration::from_millis(limit_ms), asks).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(broken(server)),
+        Ok(Err(_)) => Err(broken(address)),
         Err(_) => {
             let limit_ms = request.limits.first_token_ms;
             Err(ModelError::NoFirstToken { model: request.model.clone(), limit_ms })
@@ -444,14 +446,14 @@ fn caught<F: Future>(future: F) -> impl Future<Output = std::thread::Result<F::O
     AssertUnwindSafe(future).catch_unwind()
 }
 
-fn broken(server: &dyn ModelServer) -> ModelError {
+fn broken(server: String) -> ModelError {
     let message = "the part of this program that talks to it broke".to_owned();
-    ModelError::ServerError { server: server.address().to_owned(), message }
+    ModelError::ServerError { server, message }
 }
 
-fn silent(server: &dyn ModelServer, limit: Duration) -> ModelError {
+fn silent(server: String, limit: Duration) -> ModelError {
     let message = format!("no answer within {} s", limit.as_secs());
-    ModelError::Unreachable { server: server.address().to_owned(), message }
+    ModelError::Unreachable { server, message }
 }
 
 const fn ending(result: &Result<Reply, ModelError>) -> Ending {

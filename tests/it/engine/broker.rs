@@ -18,6 +18,8 @@ use ollmcp::model::{
 use ractor::{Actor, ActorRef};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::world::{Cut, World};
+
 /// What the server does with a request.
 #[derive(Clone, Debug)]
 enum Does {
@@ -43,8 +45,6 @@ struct Scripted {
     at_work: AtomicUsize,
     most_at_work: AtomicUsize,
     infos: AtomicUsize,
-    /// The next one who wants to know the address dies.
-    address_panics: AtomicBool,
 }
 
 struct AtWork<'a>(&'a Scripted);
@@ -69,7 +69,6 @@ impl Scripted {
             at_work: AtomicUsize::new(0),
             most_at_work: AtomicUsize::new(0),
             infos: AtomicUsize::new(0),
-            address_panics: AtomicBool::new(false),
         }
     }
 
@@ -124,7 +123,6 @@ impl Scripted {
 
 impl ModelServer for Scripted {
     fn address(&self) -> &str {
-        assert!(!self.address_panics.swap(false, Ordering::SeqCst), "scripted");
         "http://scripted"
     }
 
@@ -179,31 +177,44 @@ impl ModelServer for Scripted {
     }
 }
 
+/// A clock at which the next actor that looks at it dies, when told so.
 #[derive(Debug)]
-struct TokioClock(Instant);
+struct DeadlyClock {
+    begun: Instant,
+    kills: AtomicBool,
+}
 
-impl Clock for TokioClock {
+impl DeadlyClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { begun: Instant::now(), kills: AtomicBool::new(false) })
+    }
+}
+
+impl Clock for DeadlyClock {
     fn now_ms(&self) -> u64 {
-        1_800_000_000_000 + u64::try_from(self.0.elapsed().as_millis()).unwrap()
+        assert!(!self.kills.swap(false, Ordering::SeqCst), "scripted");
+        1_800_000_000_000 + u64::try_from(self.begun.elapsed().as_millis()).unwrap()
     }
 }
 
 struct Running {
     door: Door,
     server: Arc<Scripted>,
+    clock: Arc<DeadlyClock>,
     broker: ActorRef<ollmcp::engine::broker::BrokerMessage>,
 }
 
 async fn started_with(policy: Policy, scripted: Scripted) -> Running {
     let (door, server) = (Door::new(policy), Arc::new(scripted));
     let adapter: Arc<dyn ModelServer> = server.clone();
+    let clock = DeadlyClock::new();
     let arguments = BrokerArguments {
         door: door.clone(),
         servers: ModelServers(BTreeMap::from([("box".to_owned(), adapter)])),
-        clock: Arc::new(TokioClock(Instant::now())),
+        clock: clock.clone(),
     };
     let (broker, _) = Broker::spawn(None, Broker, arguments).await.unwrap();
-    Running { door, server, broker }
+    Running { door, server, clock, broker }
 }
 
 async fn started(scripted: Scripted) -> Running {
@@ -441,12 +452,15 @@ async fn an_adapter_that_panics_fails_its_call_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_dies_loses_its_calls_and_is_started_again() {
-    let policy = Policy { waiting_max: 1, ..Policy::default() };
-    let running = started_with(policy, Scripted::new(1, 0, 1_000)).await;
-    running.server.address_panics.store(true, Ordering::SeqCst);
-    // The third is one too many, and saying so needs the address.
-    let results = tokio::join!(running.ask("a"), running.ask("a"), running.ask("a"));
-    for result in [&results.0, &results.1, &results.2] {
+    let running = started(Scripted::new(1, 0, 1_000)).await;
+    let last = async {
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(running.server.at_work.load(Ordering::SeqCst), 1);
+        running.clock.kills.store(true, Ordering::SeqCst);
+        running.ask("a").await
+    };
+    let (runs, waits, last) = tokio::join!(running.ask("a"), running.ask("b"), last);
+    for result in [&runs, &waits, &last] {
         assert!(matches!(result, Err(ModelError::ServerError { .. })), "{result:?}");
     }
     assert!(running.ask("a").await.is_ok(), "the next call works");
@@ -456,10 +470,9 @@ async fn a_child_that_dies_loses_its_calls_and_is_started_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_dies_again_and_again_ends_the_broker() {
-    let policy = Policy { waiting_max: 0, ..Policy::default() };
-    let running = started_with(policy, Scripted::new(1, 0, 1_000)).await;
+    let running = started(Scripted::new(1, 0, 1_000)).await;
     for _ in 0..4 {
-        running.server.address_panics.store(true, Ordering::SeqCst);
+        running.clock.kills.store(true, Ordering::SeqCst);
         assert!(matches!(running.ask("a").await, Err(ModelError::ServerError { .. })));
     }
     running.broker.wait(Some(Duration::from_secs(5))).await.unwrap();
@@ -516,6 +529,93 @@ async fn nodes_and_measurements_say_what_was_seen_here() {
     let measured = running.door.measured();
     assert_eq!(measured.len(), 1);
     assert_eq!((measured[0].calls, measured[0].load_ms), (3, Some(5_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tree_keeps_the_broker_and_starts_it_again_when_its_children_die_too_often() {
+    let (door, clock) = (Door::default(), DeadlyClock::new());
+    let adapter: Arc<dyn ModelServer> = Arc::new(Scripted::new(1, 0, 10));
+    let mut world = World::calm();
+    world.clock = clock.clone();
+    world.model_servers = ModelServers(BTreeMap::from([("box".to_owned(), adapter)]));
+    world.models = Arc::new(door.clone());
+    let booted = world.boot(Vec::new(), Cut::Never).await;
+    for _ in 0..4 {
+        clock.kills.store(true, Ordering::SeqCst);
+        assert!(door.ask("box:a", request("a")).await.is_err());
+    }
+    assert!(door.ask("box:a", request("a")).await.is_ok(), "the next call works");
+    let tree = booted.engine.tree().await.unwrap();
+    let names: Vec<&str> = tree.children.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["journal-writer", "tool-host", "model-broker", "run-registry", "doors"]);
+    let broker = &tree.children[2];
+    assert_eq!((broker.restarts, broker.state.as_str()), (1, "shares out 1 server"));
+    assert_eq!((broker.children[0].name.as_str(), broker.children[0].restarts), ("box", 3));
+    booted.engine.shut_down().await;
+}
+
+/// Numbers from a seed, the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_is_answered_whatever_the_server_the_askers_and_the_actors_do() {
+    for seed in 0..60 {
+        let mut dice = Dice(seed);
+        let policy = Policy { waiting_max: 40, group_wait_max_ms: 20_000, turn_max_ms: 60_000, ..Policy::default() };
+        let slots = 1 + usize::try_from(dice.below(3)).unwrap();
+        let running = started_with(policy, Scripted::new(slots, dice.below(8_000), 1 + dice.below(3_000))).await;
+        let faults = (0..100).map(|_| match dice.below(14) {
+            0 => unreachable(),
+            1 => out_of_memory(),
+            2 => Does::Hangs,
+            3 => Does::Panics,
+            _ => Does::Answers,
+        });
+        running.server.script.lock().unwrap().extend(faults);
+        // One more death within a minute would be the broker's.
+        let mut kills_left = 3;
+        let calls: Vec<_> = (0..120)
+            .map(|_| {
+                let (asker, model) = (dice.below(3).to_string(), ["a", "b", "c"][dice.below(3) as usize]);
+                let (at_ms, patience_ms) = (dice.below(200_000), 1 + dice.below(2_000_000));
+                let need = u32::try_from(dice.below(9_000)).unwrap();
+                let kills = kills_left > 0 && dice.below(40) == 0;
+                kills_left -= i32::from(kills);
+                let running = &running;
+                async move {
+                    sleep(Duration::from_millis(at_ms)).await;
+                    running.clock.kills.fetch_or(kills, Ordering::SeqCst);
+                    let request = Request { context_tokens: need, ..request(model) };
+                    let rung = format!("box:{model}");
+                    let asks = running.door.ask_for(&asker, &rung, request);
+                    timeout(Duration::from_millis(patience_ms), asks).await.is_ok()
+                }
+            })
+            .collect();
+        let answered = timeout(Duration::from_secs(4_000), join_all(calls)).await;
+        assert!(answered.is_ok(), "seed {seed}: somebody waits for ever");
+        sleep(Duration::from_millis(100)).await;
+        running.clock.kills.store(false, Ordering::SeqCst);
+        assert_eq!(running.server.at_work.load(Ordering::SeqCst), 0, "seed {seed}");
+        assert!(running.server.most_at_work.load(Ordering::SeqCst) <= slots, "seed {seed}");
+        let status = format!("{:?}, {:?}", running.broker.get_status(), running.door.nodes()[0]);
+        assert!(!running.state().contains("slots"), "seed {seed}: {status}");
+        // However it went, it is found again.
+        running.server.script.lock().unwrap().clear();
+        sleep(Duration::from_secs(901)).await;
+        for model in ["a", "b", "c"] {
+            assert!(running.ask(model).await.is_ok(), "seed {seed}: {model}: {}", running.state());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

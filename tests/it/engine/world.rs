@@ -19,7 +19,7 @@ use ollmcp::engine::broker::{Door, Policy};
 use ollmcp::engine::root::{Engine, RegistryDoor};
 use ollmcp::engine::supervisor::{Beginning, RunExit};
 use ollmcp::engine::tree::TreeNode;
-use ollmcp::engine::{AgentCard, Clock, EventReader, Ids, Ladders, Ports, ServerControl};
+use ollmcp::engine::{AgentCard, Clock, EventReader, Ids, Ladders, Models, Ports, ServerControl};
 use ollmcp::journal::blobs::Blobs;
 use ollmcp::journal::memory::Memory;
 use ollmcp::journal::{AppendError, Frame, Journal, Position};
@@ -395,14 +395,16 @@ pub(crate) struct World {
     pub(crate) tools: Arc<Tools>,
     tables: Arc<Tables>,
     blobs: Arc<Blobs>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     folder: tempfile::TempDir,
     pub(crate) attempts_max: usize,
     /// Model servers by name.
     pub(crate) model_servers: ModelServers,
+    /// The broker's door, where every life of the process has the same.
+    pub(crate) models: Arc<dyn Models>,
+    /// Bounds of a broker whose door is a new one in each life of the process.
+    pub(crate) policy: Option<Policy>,
     pub(crate) ladders: Ladders,
-    /// Bounds of the model broker.
-    pub(crate) policy: Policy,
     /// Agent files beside DATABASE_WRITER's.
     pub(crate) agents: Vec<String>,
 }
@@ -430,8 +432,9 @@ impl World {
             folder,
             attempts_max: 64,
             model_servers: ModelServers::default(),
+            models: Arc::new(Door::default()),
+            policy: None,
             ladders: Ladders::default(),
-            policy: Policy::default(),
             agents: Vec::new(),
         }
     }
@@ -490,7 +493,7 @@ impl World {
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
             model_servers: self.model_servers.clone(),
-            models: Arc::new(Door::new(self.policy)),
+            models: self.policy.map_or_else(|| self.models.clone(), |policy| Arc::new(Door::new(policy))),
             databases: Arc::new(TableRoom(self.tables.clone())),
             agents: Arc::new(agents),
             clock: self.clock.clone(),

@@ -52,6 +52,7 @@ pub(crate) fn world(
     world.model_servers = ModelServers(BTreeMap::from([("box".to_owned(), client)]));
     world.ladders = Ladders { configured: BTreeMap::from([("default".to_owned(), rungs)]), ..Ladders::default() };
     world.agents = vec![agent(tools)];
+    world.policy = Some(ollmcp::engine::broker::Policy::default());
     world
 }
 
