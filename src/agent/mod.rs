@@ -2,7 +2,9 @@
 //! ([`roles`]), the messages of a first request ([`prompt`]) and the budget of every request ([`budget`]).
 
 pub mod budget;
+mod claude_code;
 mod head;
+pub mod import;
 pub mod loader;
 pub mod prompt;
 pub mod roles;
