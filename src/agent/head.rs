@@ -1,7 +1,8 @@
 //! The YAML head of an agent file as a tree with places, so that every fault can name its line and column.
 //!
-//! Strict: no anchors, no duplicate keys, no guessing of booleans. One thing is lenient, because people bring their
-//! Claude Code files: a one-line `description` with `: ` in it, which is no YAML, is read as the text that it is.
+//! Strict: no anchors, no duplicate keys, no guessing of booleans. Two things are lenient, because people bring their
+//! Claude Code files, whose own reader is: a `description` that is no YAML (`: ` in it, quotes within quotes, lines that
+//! are not indented) is read as the text that it is, up to the next line with a key, and so is a bare `*` for `tools`.
 
 use std::fmt;
 
@@ -139,11 +140,12 @@ pub(super) fn split(text: &str) -> Result<Split<'_>, HeadFault> {
     Err(fault(count, "the YAML head has no second line `---`"))
 }
 
-/// Reads the head: its entries in order, and whether the lenient reading of `description` was needed.
-pub(super) fn read(split: &Split<'_>) -> Result<(Entries, bool), HeadFault> {
+/// Reads the head: its entries in order, and whether the lenient reading was needed. `is_key` knows the words that
+/// begin an entry.
+pub(super) fn read(split: &Split<'_>, is_key: impl Fn(&str) -> bool) -> Result<(Entries, bool), HeadFault> {
     match parse(split.head) {
         Ok(entries) => Ok((entries, false)),
-        Err(strict) => match with_quoted_description(split.head).map(|head| parse(&head)) {
+        Err(strict) => match with_plain_text_quoted(split.head, is_key).map(|head| parse(&head)) {
             Some(Ok(entries)) => Ok((entries, true)),
             _ => Err(HeadFault { line: strict.line + split.head_line - 1, ..strict }),
         },
@@ -190,20 +192,48 @@ fn first_line(whole: &str) -> String {
     }
 }
 
-/// The head with its one-line, unquoted `description` put in quotes; `None` when there is no such line.
-fn with_quoted_description(head: &str) -> Option<String> {
+/// The head with its `description` in proper quotes, and a bare `*` too; `None` when neither is there. Later lines keep
+/// their numbers.
+fn with_plain_text_quoted(head: &str, is_key: impl Fn(&str) -> bool) -> Option<String> {
+    let begins_entry = |line: &str| line.split_once(':').is_some_and(|(word, _)| is_key(word));
     let mut changed = false;
     let mut out = String::new();
-    for line in head.split_inclusive('\n') {
-        let text = line.strip_prefix("description:").map(str::trim).unwrap_or_default();
-        if text.is_empty() || text.starts_with(['"', '\'', '|', '>', '&', '*', '[', '{']) {
-            out.push_str(line);
-        } else {
+    let mut lines = head.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(rest) = line.strip_prefix("description:").map(str::trim).filter(|rest| is_plain_text(rest)) {
+            let mut text = vec![rest];
+            while let Some(more) = lines.next_if(|line| !begins_entry(line)) {
+                text.push(more.trim());
+            }
+            let count = text.len();
+            let text = serde_json::to_string(&unquoted(text.join("\n").trim())).expect("text is JSON");
+            out.push_str(&format!("description: {text}\n"));
+            out.push_str(&"\n".repeat(count - 1));
             changed = true;
-            // Claude Code writes line breaks as `\n`; everything else in the line is taken as it stands.
-            let text = text.replace('\\', "\\\\").replace("\\\\n", "\\n").replace('"', "\\\"");
-            out.push_str(&format!("description: \"{text}\"\n"));
+            continue;
         }
+        if let Some((key, "*")) = line.split_once(':').map(|(key, rest)| (key, rest.trim())) {
+            out.push_str(&format!("{key}: \"*\"\n"));
+            changed = true;
+            continue;
+        }
+        out.push_str(line);
+        out.push('\n');
     }
     changed.then_some(out)
+}
+
+/// Whether a value begins as text on its own line: no block, no anchor, no list.
+fn is_plain_text(rest: &str) -> bool {
+    !rest.is_empty() && !rest.starts_with(['|', '>', '&', '*', '[', '{'])
+}
+
+/// Text without the quotes around all of it; those within it stand as they are, or with a backslash.
+fn unquoted(text: &str) -> String {
+    for quote in ['"', '\''] {
+        if let Some(inside) = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
+            return if quote == '"' { inside.replace("\\\"", "\"") } else { inside.replace("''", "'") };
+        }
+    }
+    text.to_owned()
 }

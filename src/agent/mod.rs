@@ -4,8 +4,10 @@
 pub mod agreement;
 pub mod budget;
 pub mod calls;
+mod claude_code;
 pub mod grounding;
 mod head;
+pub mod import;
 pub mod loader;
 pub mod prompt;
 pub mod roles;

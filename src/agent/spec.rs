@@ -8,7 +8,9 @@ use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
 use sha2::{Digest as _, Sha256};
 
+use super::claude_code::{FOREIGN_KEYS, Twin, is_claude_model, twin};
 use super::head::{self, Node};
+use super::prompt::ROLE_CHARS_MAX;
 use super::roles;
 use crate::domain::ids::Digest;
 use crate::domain::kinds::Grant;
@@ -21,9 +23,9 @@ pub const AGENT_BYTES_MAX: usize = 256 * 1024;
 pub const FORMAT: i64 = 1;
 
 /// Bounds of the head's numbers.
-const TURNS_MAX: i64 = 1_000;
+pub(super) const TURNS_MAX: i64 = 1_000;
 const TOKENS_MAX: i64 = 10_000_000;
-const TEMPERATURE_MAX: f64 = 2.0;
+pub(super) const TEMPERATURE_MAX: f64 = 2.0;
 
 /// Our keys. `disallowedTools` and `maxTurns` are Claude Code's words for two of them.
 const KEYS: &[&str] = &[
@@ -45,44 +47,6 @@ const KEYS: &[&str] = &[
     "output_version",
     "disallowedTools",
     "maxTurns",
-];
-
-/// Keys of Claude Code that say nothing to us.
-const FOREIGN_KEYS: &[&str] = &[
-    "color",
-    "permissionMode",
-    "skills",
-    "hooks",
-    "mcpServers",
-    "memory",
-    "background",
-    "isolation",
-    "effort",
-    "initialPrompt",
-];
-
-/// Claude Code's tools and ours that do the same; an empty text: there is none.
-const TOOL_WORDS: &[(&str, &str)] = &[
-    ("Read", "fs.read"),
-    ("Write", "fs.write"),
-    ("Edit", "fs.patch"),
-    ("MultiEdit", "fs.patch"),
-    ("Glob", "fs.list"),
-    ("LS", "fs.list"),
-    ("Grep", "fs.search"),
-    ("Bash", "shell.run"),
-    ("NotebookEdit", ""),
-    ("NotebookRead", ""),
-    ("WebFetch", ""),
-    ("WebSearch", ""),
-    ("Task", ""),
-    ("Agent", ""),
-    ("Skill", ""),
-    ("TodoWrite", ""),
-    ("BashOutput", ""),
-    ("KillShell", ""),
-    ("ExitPlanMode", ""),
-    ("AskUserQuestion", ""),
 ];
 
 /// Which ladder an agent climbs.
@@ -171,18 +135,55 @@ impl AgentSpec {
             return Err(vec![at(1, 1, format!("the file is larger than {AGENT_BYTES_MAX} bytes"))]);
         }
         let split = head::split(text).map_err(|fault| vec![at(fault.line, fault.column, fault.message)])?;
+        let is_key = |word: &str| KEYS.contains(&word) || FOREIGN_KEYS.contains(&word);
         let (entries, lenient) =
-            head::read(&split).map_err(|fault| vec![at(fault.line, fault.column, fault.message)])?;
+            head::read(&split, is_key).map_err(|fault| vec![at(fault.line, fault.column, fault.message)])?;
         let mut reader = Reader::new(label, split.head_line, Digest(Sha256::digest(text).into()), file);
+        reader.is_ours = entries.iter().any(|(name, _)| name.value == "format");
         if lenient {
             reader.spec.notes.push("the head is no strict YAML; `description` was read as plain text".into());
         }
         for (name, value) in &entries {
             reader.entry(name, value);
         }
-        reader.spec.prompt = split.body.trim().to_owned();
+        reader.spec.prompt = split.body.replace("\r\n", "\n").trim().to_owned();
         reader.finish(text)
     }
+}
+
+impl AgentSpec {
+    /// Of the tools that there are (`server.tool`), those that it may be offered: what `tools` names, all where the file
+    /// names none, without the forbidden ones. In the order of its file.
+    #[must_use]
+    pub fn usable_tools(&self, known: &[String]) -> Vec<String> {
+        let mut usable: Vec<String> = Vec::new();
+        let may = |tool: &&String| !self.forbidden_tools.iter().any(|word| covers(word, tool));
+        match &self.tools {
+            None => usable.extend(known.iter().filter(may).cloned()),
+            Some(words) => {
+                for word in words {
+                    usable.extend(known.iter().filter(|tool| covers(word, tool)).filter(may).cloned());
+                }
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        usable.retain(|tool| seen.insert(tool.clone()));
+        usable
+    }
+
+    /// What its file names among `tools` and nobody has: tools of a later version, or of a server that is not there.
+    #[must_use]
+    pub fn missing_tools(&self, known: &[String]) -> Vec<String> {
+        let words = self.tools.iter().flatten();
+        words.filter(|word| !known.iter().any(|tool| covers(word, tool))).cloned().collect()
+    }
+}
+
+/// Whether a word of `tools` (`server.tool`, `server.*` or `*`) means this tool.
+fn covers(word: &str, tool: &str) -> bool {
+    word == "*"
+        || word == tool
+        || word.strip_suffix('*').filter(|server| server.ends_with('.')).is_some_and(|server| tool.starts_with(server))
 }
 
 /// Fills a spec entry by entry and collects what is wrong.
@@ -190,6 +191,8 @@ struct Reader<'a> {
     label: &'a str,
     /// Lines of the file before the head's first.
     lines_before: u64,
+    /// The file says `format`: it was written for this program, so a key that nobody knows is a slip.
+    is_ours: bool,
     spec: AgentSpec,
     grants: Option<Vec<Grant>>,
     faults: Vec<AgentFault>,
@@ -218,7 +221,7 @@ impl<'a> Reader<'a> {
             file,
             notes: Vec::new(),
         };
-        Self { label, lines_before: head_line - 1, spec, grants: None, faults: Vec::new() }
+        Self { label, lines_before: head_line - 1, is_ours: false, spec, grants: None, faults: Vec::new() }
     }
 
     fn entry(&mut self, name: &Spanned<String>, value: &Spanned<Node>) {
@@ -267,8 +270,14 @@ impl<'a> Reader<'a> {
                 self.spec.notes.push(format!("`{foreign}` of Claude Code means nothing here"));
             }
             unknown => {
-                let hint = nearest(unknown, KEYS.iter().copied()).map(|known| format!("did you mean `{known}`?"));
-                self.fault(name.referenced, format!("unknown key `{unknown}`"), hint);
+                let near = nearest(unknown, KEYS.iter().copied());
+                // A word of a later Claude Code is none of ours misspelt: a slip in `forbidden_tools` must be seen.
+                if self.is_ours || near.is_some() {
+                    let hint = near.map(|known| format!("did you mean `{known}`?"));
+                    self.fault(name.referenced, format!("unknown key `{unknown}`"), hint);
+                } else {
+                    self.spec.notes.push(format!("`{unknown}` means nothing here"));
+                }
             }
         }
     }
@@ -304,9 +313,29 @@ impl<'a> Reader<'a> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
+        if !self.is_ours {
+            // Claude Code writes line breaks as `\n`, whatever quotes stand around them.
+            self.spec.description = self.spec.description.replace("\\n", "\n").trim().to_owned();
+        }
         self.settle_role();
         self.settle_grants();
+        self.remarks();
         Ok(self.spec)
+    }
+
+    /// What is read and does not do what a person may expect.
+    fn remarks(&mut self) {
+        if let Some(model) = self.spec.model.as_deref().filter(|model| is_claude_model(model)) {
+            self.spec.notes.push(format!(
+                "`model: {model}` is a paid model: on a ladder of local models it is ignored, and it starts no paid call"
+            ));
+        }
+        let chars = self.spec.prompt.chars().count();
+        if chars > ROLE_CHARS_MAX {
+            self.spec
+                .notes
+                .push(format!("the prompt has {chars} characters; a model gets the first {ROLE_CHARS_MAX} of them"));
+        }
     }
 
     fn settle_role(&mut self) {
@@ -386,24 +415,21 @@ impl<'a> Reader<'a> {
 
     /// Our names of tools; Claude Code's words are translated, and what we have not is noted and left out.
     fn tool_names(&mut self, words: Vec<String>) -> Vec<String> {
-        let mut names = Vec::new();
+        let mut names: Vec<String> = Vec::new();
         for word in words {
-            let (bare, only) = word.split_once('(').map_or((word.as_str(), ""), |(bare, only)| (bare, only));
-            if let Some((server, tool)) =
-                bare.strip_prefix("mcp__").map(|rest| rest.split_once("__").unwrap_or((rest, "*")))
-            {
-                names.push(format!("{server}.{tool}"));
-                continue;
-            }
-            match TOOL_WORDS.iter().find(|(theirs, _)| *theirs == bare) {
-                Some((_, "")) => self.spec.notes.push(format!("there is no tool like `{bare}` here")),
-                Some((_, ours)) => {
+            let (bare, only) = word.split_once('(').map_or((word.as_str(), ""), |(bare, only)| (bare.trim(), only));
+            match twin(bare) {
+                Twin::Is(ours) => {
                     if !only.is_empty() {
                         self.spec.notes.push(format!("`{word}`: the part in brackets does not narrow `{ours}` here"));
                     }
-                    names.push((*ours).to_owned());
+                    names.push(ours);
                 }
-                None => names.push(word),
+                Twin::Unknown if bare.contains('.') => names.push(word),
+                // Tools of servers have a dot in their name, so this is none that a server could have.
+                Twin::None | Twin::Unknown => {
+                    self.spec.notes.push(format!("there is no tool like `{bare}` here"));
+                }
             }
         }
         let mut seen = std::collections::BTreeSet::new();

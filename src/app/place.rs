@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::agent::{Agents, Source};
+use crate::agent::{AgentFault, Agents, Source};
 use crate::config::project::{Project, ProjectError};
 use crate::config::{self, Flags, Given, Home, Settings, project, shipped};
 
@@ -24,6 +24,8 @@ pub struct Standing {
     pub config_file: Option<PathBuf>,
     /// Agents by name.
     pub agents: Agents,
+    /// What is wrong with agent files; each is among the notes too.
+    pub agent_faults: Vec<AgentFault>,
     /// What people should be told.
     pub notes: Vec<String>,
 }
@@ -84,7 +86,7 @@ impl Standing {
         let (agents, faults) = Agents::load(&sources);
         notes.extend(faults.iter().map(ToString::to_string));
         let config_file = flags.config.as_ref().map(|file| cwd.join(file));
-        Ok(Self { cwd, environment, home, project, settings, config_file, agents, notes })
+        Ok(Self { cwd, environment, home, project, settings, config_file, agents, agent_faults: faults, notes })
     }
 
     /// The project folder, or the folder that the person stands in.

@@ -87,7 +87,7 @@ pub enum Verb {
     /// List tool servers and their tools, with what may be repeated
     #[command(before_help = "Example: ollmcp tools fs")]
     Tools(ToolsArgs),
-    /// List agents, or print one
+    /// List agents, print one, show its prompt, check files, import definitions
     #[command(before_help = "Example: ollmcp agents DATABASE_WRITER")]
     Agents(AgentsArgs),
     /// Check that everything that is needed is here
@@ -220,9 +220,73 @@ pub struct ToolsArgs {
 
 /// Words of `agents`.
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AgentsArgs {
     /// Print this agent in full
     pub name: Option<String>,
+    /// What else to do
+    #[command(subcommand)]
+    pub action: Option<AgentsAction>,
+}
+
+/// What to do with agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentsAction {
+    /// Print one agent, or the prompt that a model would get from it
+    #[command(before_help = "Example: ollmcp agents show FILE_EXECUTOR --prompt --tools-in-text")]
+    Show(AgentShowArgs),
+    /// Say what is wrong with agent files, and what in them does nothing
+    #[command(before_help = "Example: ollmcp agents check agents/REVIEWER.md")]
+    Check {
+        /// Files to check, wherever they are; else every agent that counts here
+        files: Vec<PathBuf>,
+    },
+    /// Write agent files from the prior program's JSON definitions
+    #[command(
+        before_help = "Example: ollmcp agents import definitions/ --to agents",
+        after_help = "What has no place in an agent file stays in it as a comment, and is said. A file that is there \
+            already is left alone without --force."
+    )]
+    Import(ImportArgs),
+}
+
+/// Words of `agents show`.
+#[derive(Debug, ClapArgs)]
+pub struct AgentShowArgs {
+    /// The agent
+    pub name: String,
+    /// Print the messages of a first request, and the size of each of their parts
+    #[arg(long)]
+    pub prompt: bool,
+    /// Take the task from this plan: a file, or the name of a saved one
+    #[arg(long, value_name = "PLAN", requires = "prompt")]
+    pub plan: Option<String>,
+    /// And from this step of it; not needed where only one step names the agent
+    #[arg(long, value_name = "ID", requires = "plan")]
+    pub step: Option<String>,
+    /// Item of the step, counted from 1
+    #[arg(long, value_name = "NUMBER", requires = "plan")]
+    pub item: Option<usize>,
+    /// A value for one of the plan's inputs
+    #[arg(short, long, value_name = "NAME=VALUE", requires = "plan")]
+    pub input: Vec<String>,
+    /// As for a model that reads no tools by itself: they are described in the system message
+    #[arg(long, requires = "prompt")]
+    pub tools_in_text: bool,
+}
+
+/// Words of `agents import`.
+#[derive(Debug, ClapArgs)]
+pub struct ImportArgs {
+    /// A definition, or a folder of them
+    #[arg(value_name = "FILE|FOLDER")]
+    pub from: PathBuf,
+    /// Folder for the agent files; else `agents/` of the project
+    #[arg(long, value_name = "FOLDER")]
+    pub to: Option<PathBuf>,
+    /// Replace agent files that are there already
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Words of `config`.

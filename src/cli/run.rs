@@ -108,7 +108,7 @@ fn is_same(head: &Head, plan: &crate::domain::plan::Plan, inputs: &Map<String, V
 }
 
 /// The run's inputs, with paths made to hold in the project folder, and the paths outside it that the person named.
-fn inputs_of(
+pub(super) fn inputs_of(
     standing: &Standing,
     plan: &crate::domain::plan::Plan,
     given: &[String],

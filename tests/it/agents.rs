@@ -7,6 +7,9 @@ use ollmcp::agent::{AgentFault, AgentMiss, AgentSpec, Agents, LadderChoice, Sour
 use ollmcp::config::shipped;
 use ollmcp::domain::kinds::Grant;
 
+mod claude_code;
+mod import;
+
 fn read(text: &str) -> Result<AgentSpec, Vec<AgentFault>> {
     AgentSpec::parse(text, "a.md", None)
 }
@@ -163,7 +166,7 @@ fn later_folders_go_over_earlier_ones_by_name() {
 #[test]
 fn a_faulty_file_breaks_its_name_and_never_falls_back_in_silence() {
     let root = tempfile::tempdir().unwrap();
-    fs::write(root.path().join("mine.md"), "---\nname: CODER\ndescription: d\nturns: 3\n---\np").unwrap();
+    fs::write(root.path().join("mine.md"), "---\nname: CODER\ndescription: d\nturns_maxx: 3\n---\np").unwrap();
     fs::write(root.path().join("a.md"), "---\nname: twin\ndescription: d\n---\nfirst").unwrap();
     fs::write(root.path().join("b.md"), "---\nname: twin\ndescription: d\n---\nsecond").unwrap();
     let mut sources = shipped_sources();

@@ -28,6 +28,7 @@ pub(super) use cap::head;
 pub use cap::{cut, marker};
 pub use data::{quoted, tame};
 pub use form::schema_in_words;
+pub use offers::{offer, offer_names};
 
 /// Longest system prompt of an agent file that is sent whole.
 pub const ROLE_CHARS_MAX: usize = 24_000;

@@ -9,6 +9,36 @@ use crate::model::Offer;
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 300;
 pub(super) const SHORT_CHARS_MAX: usize = 60;
 
+/// Longest description that goes along with a native tool.
+const NATIVE_CHARS_MAX: usize = 1_000;
+/// Longest name that servers take.
+const NAME_CHARS_MAX: usize = 64;
+
+/// Names for models of tools (`server.tool`): letters, digits, `_` and `-` only, as all servers take them; two that
+/// would look alike get a number.
+#[must_use]
+pub fn offer_names(tools: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(tools.len());
+    for tool in tools {
+        let plain: String =
+            tool.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
+        let with = |number: usize| {
+            let end = if number == 1 { String::new() } else { format!("_{number}") };
+            format!("{}{end}", &plain[..plain.len().min(NAME_CHARS_MAX - end.len())])
+        };
+        let name = (1..).map(with).find(|name| !names.contains(name)).expect("one of endless numbers is free");
+        names.push(name);
+    }
+    names
+}
+
+/// A tool as it is offered, its description bounded and without signs of chat templates.
+#[must_use]
+pub fn offer(name: String, description: &str, parameters: Value) -> Offer {
+    let (description, _) = cap::cut(&data::tame(description.trim()), NATIVE_CHARS_MAX);
+    Offer { name, description, parameters }
+}
+
 /// How a call is written, and each tool with its arguments. No call syntax of a programming language: models would
 /// write programs.
 pub(super) fn in_words(offers: &[Offer], description_chars_max: usize) -> String {
