@@ -221,7 +221,7 @@ fn results_of(plan: &Plan, step: &Step) -> Vec<(String, String)> {
 fn in_words(check: &Check, scope: &dyn Lookup, open: &mut BTreeSet<String>) -> String {
     match check {
         Check::Expression(text) => text.clone(),
-        Check::File { path, exists, parses } => {
+        Check::File { path, exists, parses, changed: _ } => {
             let path = rendered(path, scope, open);
             match (exists, parses) {
                 (Some(false), _) => format!("file {path} does not exist"),
