@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 
 use super::place::Standing;
 use crate::config::Settings;
@@ -16,7 +16,9 @@ use crate::model::address::Address;
 use crate::model::key::Key;
 use crate::model::ollama::Ollama;
 use crate::model::openai::OpenAi;
-use crate::model::{ModelError, ModelInfo, ModelServer, ModelServers, split_rung};
+use crate::model::{
+    Loaded, ModelError, ModelInfo, ModelServer, ModelServers, Notices, PullProgress, Reply, Request, split_rung,
+};
 
 /// Name of the server that is there by itself.
 pub const OLLAMA: &str = "ollama";
@@ -64,6 +66,10 @@ pub fn servers(
         };
         match client(spec, key) {
             Ok((server, address)) => {
+                let server: Arc<dyn ModelServer> = match spec.slots {
+                    Some(slots) => Arc::new(WithSlots { inner: server, slots: slots as usize }),
+                    None => server,
+                };
                 if !address.is_loopback() {
                     notes.push(format!("model server `{name}` is not on this machine: {}", address.shown()));
                 }
@@ -73,6 +79,47 @@ pub fn servers(
         }
     }
     if faults.is_empty() { Ok((ModelServers(found), notes)) } else { Err(faults) }
+}
+
+/// A server that takes as many requests at once as its configuration says.
+#[derive(Debug)]
+struct WithSlots {
+    inner: Arc<dyn ModelServer>,
+    slots: usize,
+}
+
+impl ModelServer for WithSlots {
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn chat<'a>(&'a self, request: &'a Request, notices: &'a dyn Notices) -> BoxFuture<'a, Result<Reply, ModelError>> {
+        self.inner.chat(request, notices)
+    }
+
+    fn models(&self) -> BoxFuture<'_, Result<Vec<ModelInfo>, ModelError>> {
+        self.inner.models()
+    }
+
+    fn model<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<ModelInfo, ModelError>> {
+        self.inner.model(name)
+    }
+
+    fn loaded(&self) -> BoxFuture<'_, Result<Option<Vec<Loaded>>, ModelError>> {
+        self.inner.loaded()
+    }
+
+    fn pull<'a>(
+        &'a self,
+        name: &'a str,
+        progress: &'a (dyn Fn(PullProgress) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), ModelError>> {
+        self.inner.pull(name, progress)
+    }
 }
 
 fn client(spec: &ModelServerSpec, key: Option<Key>) -> Result<(Arc<dyn ModelServer>, Address), String> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::SHAPE_VERSION;
 use super::detail::{NotDone, RunDetail, StepLine};
 use super::line::end_word;
+use super::models::ModelWork;
 use crate::domain::ids::{Digest, StepIndex};
 use crate::domain::payload::Payload;
 use crate::domain::plan::StepKind;
@@ -37,6 +38,9 @@ pub struct EndReport {
     pub steps: Vec<StepLine>,
     /// What became of the items, against the run before.
     pub items: Vec<ItemChanges>,
+    /// What models did, by step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelWork>,
     /// What was written, by database.
     pub written: Vec<WrittenTo>,
     /// Items that failed or were set aside.
@@ -98,6 +102,7 @@ impl EndReport {
             seconds: state.head.last_ms.saturating_sub(state.head.started_ms) as f64 / 1000.0,
             steps: detail.steps,
             items: changes(state, before),
+            models: super::models::work(state),
             written: written(state, read),
             not_done: super::detail::not_done(state),
             values: values(state, read),
@@ -214,6 +219,9 @@ pub fn text(report: &EndReport) -> String {
     let _ =
         writeln!(out, "{} {} in {}  (run {short})", report.plan, report.state, super::text::seconds(report.seconds));
     out.push_str(&super::text::steps(&report.steps));
+    for work in &report.models {
+        let _ = writeln!(out, "  {}", work.text());
+    }
     let mut listed: Vec<String> = Vec::new();
     for changes in &report.items {
         let ItemChanges { step, reused, new, changed, vanished } = changes;

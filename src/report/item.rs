@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use super::text::{bounded, clean, state_text, task_name};
 use crate::domain::event::TaskEnd;
+use crate::domain::failure::FailureClass;
+use crate::domain::ladder::Rung;
 use crate::domain::payload::Payload;
-use crate::domain::run::{RunState, TaskPhase};
+use crate::domain::run::{RunState, TaskPhase, Tried};
 
 /// One task of the item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub struct ItemStory {
     pub reused_from: Option<String>,
     /// What the checks saw.
     pub evidence: Vec<String>,
+    /// Its attempts, oldest first: of a task that asks models all, of any other those that failed.
+    #[serde(default)]
+    pub tried: Vec<TriedLine>,
     /// What earlier attempts were told.
     pub complaints: Vec<String>,
     /// Why it failed or was set aside.
@@ -36,6 +41,85 @@ pub struct ItemStory {
     pub hint: Option<String>,
     /// Its output.
     pub output: Option<Value>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TriedLine {
+    /// Its number.
+    pub attempt: u32,
+    /// `SERVER:MODEL`, or empty where no model was asked.
+    pub rung: String,
+    /// `accepted`, `running`, `interrupted`, or the kind of its failure.
+    pub outcome: String,
+    /// Whether it counts as a failure.
+    pub counted: bool,
+    /// What was seen: why it failed, or what its acceptance rests on.
+    pub evidence: String,
+    /// What the model said that it did.
+    pub claimed: Option<String>,
+    /// From its start to its end, or to the end of its judging.
+    pub seconds: f64,
+    /// Replies of models.
+    pub turns: u32,
+    /// Tokens read by models.
+    pub input_tokens: u64,
+    /// Tokens written by models.
+    pub output_tokens: u64,
+}
+
+impl TriedLine {
+    fn of(tried: &Tried, evidence: &[String], last_ms: u64) -> Self {
+        let (outcome, counted, seen) = match &tried.failure {
+            Some(failure) => {
+                let counted = failure.class() == FailureClass::Wrong;
+                (failure.kind.word().to_owned(), counted, failure.message.clone())
+            }
+            None if tried.interrupted => ("interrupted".to_owned(), false, String::new()),
+            None if tried.ended_ms == 0 => ("running".to_owned(), false, String::new()),
+            None => ("accepted".to_owned(), false, evidence.join("; ")),
+        };
+        let end_ms = if tried.ended_ms == 0 { last_ms } else { tried.ended_ms };
+        Self {
+            attempt: tried.attempt,
+            rung: match &tried.rung {
+                Rung::None => String::new(),
+                Rung::Local(rung) | Rung::Paid(rung) => rung.clone(),
+            },
+            outcome,
+            counted,
+            evidence: seen,
+            claimed: tried.claimed.clone(),
+            seconds: end_ms.saturating_sub(tried.started_ms) as f64 / 1_000.0,
+            turns: tried.turns,
+            input_tokens: tried.input_tokens,
+            output_tokens: tried.output_tokens,
+        }
+    }
+
+    /// The attempt in one line: rung, class, evidence, seconds, tokens.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let rung = if self.rung.is_empty() { String::new() } else { format!(" {}", self.rung) };
+        let counted = if self.outcome == "accepted" || self.outcome == "running" || self.counted { "" } else { ", not counted" };
+        let evidence = match self.evidence.as_str() {
+            "" => String::new(),
+            seen => format!(": {}", bounded(&clean(seen), 240)),
+        };
+        let claimed = self.claimed.as_deref().map_or_else(String::new, |claim| format!(" · said {}", quoted(claim)));
+        let tokens = if self.turns == 0 {
+            String::new()
+        } else {
+            let turns = super::text::plural(self.turns.into(), "reply").replace("replys", "replies");
+            format!(" · {turns}, {} + {} tokens", self.input_tokens, self.output_tokens)
+        };
+        let seconds = super::text::seconds(self.seconds);
+        format!("#{}{rung} · {}{counted}{evidence}{claimed} · {seconds}{tokens}", self.attempt, self.outcome)
+    }
+}
+
+fn quoted(claim: &str) -> String {
+    format!("\"{}\"", bounded(&clean(claim), 80))
 }
 
 impl ItemStory {
@@ -66,6 +150,11 @@ impl ItemStory {
                     failures: task.standing.failures,
                     identity: task.identity.map(|identity| identity.to_string()),
                     reused_from: reused.map(|run| run.to_string()),
+                    tried: {
+                        let seen: Vec<String> = verdicts.iter().flat_map(|verdict| verdict.evidence.clone()).collect();
+                        let seen = if seen.is_empty() { vec!["unchecked".to_owned()] } else { seen };
+                        task.tried.iter().map(|tried| TriedLine::of(tried, &seen, state.head.last_ms)).collect()
+                    },
                     evidence: verdicts.iter().flat_map(|verdict| verdict.evidence.clone()).collect(),
                     complaints: task.complaints.clone(),
                     reason,
@@ -91,8 +180,13 @@ pub fn text(stories: &[ItemStory]) -> String {
             out.push_str(&format!(", output taken over from run {}", &run[..18.min(run.len())]));
         }
         out.push('\n');
+        for tried in &story.tried {
+            out.push_str(&format!("  {}\n", tried.text()));
+        }
         let lines = story.evidence.iter().map(|line| ("shown", line));
-        let lines = lines.chain(story.complaints.iter().map(|line| ("complaint", line)));
+        // Each complaint stands in the line of its attempt already.
+        let told = if story.tried.is_empty() { story.complaints.as_slice() } else { &[] };
+        let lines = lines.chain(told.iter().map(|line| ("complaint", line)));
         let lines = lines.chain(story.reason.iter().map(|line| ("reason", line)));
         for (word, line) in lines.chain(story.hint.iter().map(|line| ("hint", line))) {
             out.push_str(&format!("  {word}: {}\n", clean(line)));

@@ -4,6 +4,7 @@ pub mod detail;
 pub mod end;
 pub mod item;
 pub mod line;
+pub mod models;
 pub mod progress;
 pub mod text;
 

@@ -1,0 +1,105 @@
+//! What models did in a run: claimed beside shown, who did the work, and what it took. Numbers come from records.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::text::{plural, thousands};
+use crate::domain::event::TaskEnd;
+use crate::domain::failure::FailureClass;
+use crate::domain::ids::StepIndex;
+use crate::domain::ladder::Rung;
+use crate::domain::plan::StepKind;
+use crate::domain::run::{RunState, TaskPhase};
+
+/// Model work of one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ModelWork {
+    /// The step.
+    pub step: String,
+    /// Tasks that were begun in this run, reused ones left out.
+    pub tasks: u64,
+    /// Tasks that a local model did and that were accepted.
+    pub local: u64,
+    /// The same by rung.
+    pub by_rung: BTreeMap<String, u64>,
+    /// Tasks that were set aside or failed.
+    pub not_done: u64,
+    /// Attempts in which a model said that it was done.
+    pub claimed: u64,
+    /// Attempts that were accepted.
+    pub shown: u64,
+    /// Nothing but the form of the answers was checked, or not even that.
+    pub unchecked: bool,
+    /// Counted failures.
+    pub failures: u64,
+    /// Replies of models.
+    pub calls: u64,
+    /// Tokens read by models.
+    pub input_tokens: u64,
+    /// Tokens written by models.
+    pub output_tokens: u64,
+}
+
+impl ModelWork {
+    /// The work in one line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let rungs: Vec<String> = self.by_rung.iter().map(|(rung, count)| format!("{rung} {}", thousands(*count))).collect();
+        let rungs = if rungs.is_empty() { String::new() } else { format!(" ({})", rungs.join(", ")) };
+        let shown = if self.unchecked { "unchecked" } else { "shown" };
+        format!(
+            "{}: local {} of {}{rungs} · set aside {} · claimed {}, {shown} {} · {}, {} + {} tokens",
+            self.step,
+            thousands(self.local),
+            thousands(self.tasks),
+            thousands(self.not_done),
+            thousands(self.claimed),
+            thousands(self.shown),
+            plural(self.calls, "model call"),
+            thousands(self.input_tokens),
+            thousands(self.output_tokens)
+        )
+    }
+}
+
+/// Model work of all steps that asked models.
+pub(super) fn work(state: &RunState) -> Vec<ModelWork> {
+    let mut all = Vec::new();
+    for (at, step) in state.plan.steps().iter().enumerate() {
+        if !matches!(&step.kind, StepKind::Agent { prompt: Some(_), .. }) {
+            continue;
+        }
+        let unchecked = step.done_when.is_empty() && step.all_done_when.is_empty() && step.output_schema.is_none();
+        let mut work = ModelWork { step: step.id.to_string(), unchecked, ..ModelWork::default() };
+        for (_, task) in state.tasks_of(at as StepIndex) {
+            if matches!(task.phase, TaskPhase::Done { reused: Some(_), .. }) {
+                continue;
+            }
+            work.tasks += 1;
+            for tried in &task.tried {
+                work.claimed += u64::from(tried.claimed.is_some());
+                work.calls += u64::from(tried.turns);
+                work.input_tokens += tried.input_tokens;
+                work.output_tokens += tried.output_tokens;
+                let counted = tried.failure.as_ref().is_some_and(|failure| failure.class() == FailureClass::Wrong);
+                work.failures += u64::from(counted);
+            }
+            match &task.phase {
+                TaskPhase::Done { .. } => {
+                    work.shown += 1;
+                    if let Rung::Local(rung) = &task.rung {
+                        work.local += 1;
+                        *work.by_rung.entry(rung.clone()).or_default() += 1;
+                    }
+                }
+                TaskPhase::Ended(TaskEnd::Failed(_) | TaskEnd::Quarantined(_)) => work.not_done += 1,
+                _ => {}
+            }
+        }
+        if work.tasks > 0 {
+            all.push(work);
+        }
+    }
+    all
+}
