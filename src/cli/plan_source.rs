@@ -124,7 +124,8 @@ pub(super) fn catalog(standing: &Standing) -> Catalog {
         name: agent.name.clone(),
         is_deterministic: agent.deterministic,
         is_reserved: agent.reserved,
+        tools: agent.tools.clone().unwrap_or_default(),
         input_schema: if agent.deterministic { write_arguments() } else { serde_json::Value::Null },
     });
-    Catalog { servers: Some(servers), agents: Some(agents.collect()), ladders: None }
+    Catalog { servers: Some(servers), agents: Some(agents.collect()), ladders: None, model_servers: None }
 }

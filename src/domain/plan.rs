@@ -172,7 +172,7 @@ pub struct ModelServerSpec {
     /// Requests that it takes at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
-    /// Whether it binds answers to the schema; `false`: it is told of the schema in the prompt only.
+    /// Whether its answers are bound to a schema; `false`: it is told of the schema in the prompt only. `None`: bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_bound: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! What a plan may name: servers with their tools, agents, ladders. Plain data that the caller gathers.
+//! What a plan may name: servers with their tools, agents, ladders, model servers. Plain data that the caller gathers.
 //!
 //! What is not known is not checked: a plan can be validated before any server was started.
 
@@ -15,6 +15,8 @@ pub struct Catalog {
     pub agents: Option<Vec<KnownAgent>>,
     /// Ladders of the configuration; `None`: not checked.
     pub ladders: Option<Vec<String>>,
+    /// Model servers of the configuration, beside `ollama`, which is always there; `None`: not checked.
+    pub model_servers: Option<Vec<String>>,
 }
 
 /// The tools of a declared server.
@@ -51,6 +53,8 @@ pub struct KnownAgent {
     pub is_deterministic: bool,
     /// The slot of a role that is not built yet.
     pub is_reserved: bool,
+    /// Tools that its file names, as `server.tool` or `server.*`; a step's own `tools` take their place.
+    pub tools: Vec<String>,
     /// JSON Schema of its `with`; `null`: not checked.
     pub input_schema: Value,
 }

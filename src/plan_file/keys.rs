@@ -25,11 +25,15 @@ pub enum Place {
     FileCheck,
     /// In an `sql` check.
     SqlCheck,
+    /// In `agree`.
+    Agree,
+    /// In an entry of `model_servers`.
+    ModelServer,
 }
 
 impl Place {
     /// All places, in reading order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Plan,
         Self::Input,
         Self::Step,
@@ -39,7 +43,9 @@ impl Place {
         Self::Check,
         Self::FileCheck,
         Self::SqlCheck,
+        Self::Agree,
         Self::Defaults,
+        Self::ModelServer,
     ];
 
     /// The place in words, as messages use it: "unknown key `x` in …".
@@ -56,6 +62,8 @@ impl Place {
             Self::Check => "a check",
             Self::FileCheck => "a `file` check",
             Self::SqlCheck => "an `sql` check",
+            Self::Agree => "`agree`",
+            Self::ModelServer => "a model server",
         }
     }
 }
@@ -87,6 +95,8 @@ pub enum Shape {
     DurationRange,
     /// One of some words.
     Word(&'static [&'static str]),
+    /// A list of some words (one may stand alone).
+    Words(&'static [&'static str]),
     /// A list of names (one may stand alone).
     Names,
     /// A map of lists of names.
@@ -95,6 +105,10 @@ pub enum Shape {
     Schema,
     /// A map of inputs.
     Inputs,
+    /// A map of model servers.
+    ModelServers,
+    /// `true`, `false`, or a map with the keys of [`Place::Agree`].
+    Agree,
     /// A list of steps.
     Steps,
     /// Checks (one may stand alone).
@@ -139,6 +153,36 @@ pub const REPEAT: &[&str] = &["read", "idempotent", "unsafe"];
 /// What a `file` check can parse.
 pub const PARSES: &[&str] = &["json", "yaml", "csv", "pdf"];
 
+/// What a step, agent or tool may do.
+pub const GRANTS: &[&str] = &["read", "write", "database", "shell", "network", "destructive"];
+
+/// Words of a step that say something only where a model is asked.
+pub const NEED_PROMPT: &[&str] = &["agree", "tools", "grants", "idle_timeout"];
+
+/// Protocols of model servers.
+pub const SERVER_KINDS: &[&str] = &["ollama", "openai"];
+
+/// How a model server is told of a schema.
+pub const SERVER_SCHEMA: &[&str] = &["bind", "prompt"];
+
+/// Our tool servers that come with a later version.
+pub const LATER_SERVERS: &[&str] = &["shell"];
+
+/// The model server that is there by itself.
+pub const OLLAMA: &str = "ollama";
+
+/// The rung that costs money; no model server has its name.
+pub const CLAUDE: &str = "claude";
+
+/// Most tools that a step names.
+pub const TOOLS_MAX: usize = 64;
+
+/// Most requests that a model server takes at once.
+pub const SLOTS_MAX: u64 = 256;
+
+/// Longest rung, in characters.
+pub const RUNG_CHARS_MAX: usize = 300;
+
 /// Most attempts of one step at once.
 pub const PARALLEL_MAX: u64 = 1_024;
 
@@ -168,7 +212,7 @@ const fn later(place: Place, name: &'static str, doc: &'static str) -> KeyDoc {
     KeyDoc { place, name, shape: Shape::Any, doc, is_built: false, example: "null" }
 }
 
-use Place::{Check, Defaults, FileCheck, ForEach, Input, Output, Plan, Retry, SqlCheck, Step};
+use Place::{Agree, Check, Defaults, FileCheck, ForEach, Input, ModelServer, Output, Plan, Retry, SqlCheck, Step};
 
 /// Every word, in the order of the reference page.
 pub const KEYS: &[KeyDoc] = &[
@@ -200,10 +244,16 @@ pub const KEYS: &[KeyDoc] = &[
         "ladders",
         Shape::NamedLists,
         "{\"default\": [\"ollama:qwen3:8b\", \"claude\"]}",
-        "Named ladders: `SERVER:MODEL`, `claude` or `claude:MODEL`, cheapest first. Kept; steps that need no model ignore them.",
+        "Named ladders: `SERVER:MODEL`, `claude` or `claude:MODEL`, cheapest first. Steps that ask no model ignore them; paid rungs are left out in this version.",
+    ),
+    built(
+        Plan,
+        "model_servers",
+        Shape::ModelServers,
+        "{\"box\": {\"kind\": \"openai\", \"url\": \"http://box:8080/v1\"}}",
+        "Model servers of this plan, by the name that stands before the colon of a rung. They go over configured ones; `ollama` is there by itself.",
     ),
     built(Plan, "steps", Shape::Steps, "[]", "The steps, in any order; needs and references decide what runs first."),
-    later(Plan, "model_servers", "Model servers of this plan."),
     later(Plan, "finally", "Steps that run at the end, whatever happened."),
     later(Plan, "report", "What the final report shows."),
     built(
@@ -241,13 +291,19 @@ pub const KEYS: &[KeyDoc] = &[
         "agent",
         Shape::Text,
         "\"DATABASE_WRITER\"",
-        "Kind: an attempt in the role of an agent. In this version agents that work from `with` alone.",
+        "Kind: an attempt in the role of an agent. With `prompt` a model is asked; without it an agent that works from `with` alone.",
     ),
     later(Step, "run", "Kind: a command, sandboxed."),
     later(Step, "plan", "Kind: another plan with inputs."),
     later(Step, "gate", "Kind: waits for a person."),
     built(Step, "with", Shape::MapTemplate, "{\"root\": \"x\"}", "Arguments of the tool or agent."),
-    later(Step, "prompt", "Task of an agent in words."),
+    built(
+        Step,
+        "prompt",
+        Shape::Template,
+        "\"Summarise ${{ inputs.x }}\"",
+        "Task of an agent in words; it may span lines. A model is asked, on the step's ladder.",
+    ),
     built(Step, "needs", Shape::Names, "[\"b\"]", "Steps that must be done first. References imply it."),
     built(
         Step,
@@ -272,7 +328,13 @@ pub const KEYS: &[KeyDoc] = &[
     ),
     built(Step, "max_parallel", Shape::Whole(1, PARALLEL_MAX), "8", "Items worked on at once. Default 4."),
     built(Step, "timeout", Shape::Duration, "\"5m\"", "Limit of one attempt. Default 10m, at most 7 days."),
-    later(Step, "idle_timeout", "Limit of silence in one attempt."),
+    built(
+        Step,
+        "idle_timeout",
+        Shape::Duration,
+        "\"30s\"",
+        "With `prompt`: limit of silence in the middle of an answer. Default 1m, at most the timeout.",
+    ),
     built(
         Step,
         "retry",
@@ -299,10 +361,37 @@ pub const KEYS: &[KeyDoc] = &[
         "critical",
         Shape::Flag,
         "true",
-        "Escalates to a paid model after one failure. In this version it is shown and recorded; no model is asked.",
+        "Escalates to a paid model after one failure. Paid models are not in this version: until then it is shown and recorded.",
     ),
     built(Step, "threshold", Shape::Whole(1, 100), "2", "Counted failures before a task escalates."),
-    built(Step, "ladder", Shape::Text, "\"default\"", "Name of a ladder."),
+    built(
+        Step,
+        "ladder",
+        Shape::Text,
+        "\"default\"",
+        "Name of a ladder: the models that are asked, cheapest first. Default: that of the agent, else `default`.",
+    ),
+    built(
+        Step,
+        "agree",
+        Shape::Agree,
+        "true",
+        "With `prompt`: a second model must give the same answer. `true`: one of the ladder, of another family; `{with: SERVER:MODEL}`: this one.",
+    ),
+    built(
+        Step,
+        "tools",
+        Shape::Names,
+        "[\"fs.read\"]",
+        "With `prompt`: tools that the model is offered, as `server.tool` or `server.*`, instead of those of the agent. `[]`: none.",
+    ),
+    built(
+        Step,
+        "grants",
+        Shape::Words(GRANTS),
+        "[\"read\"]",
+        "With `prompt`: what the step may do at most; never more than its agent.",
+    ),
     built(
         Step,
         "repeat",
@@ -322,7 +411,7 @@ pub const KEYS: &[KeyDoc] = &[
         "files",
         Shape::Names,
         "[\"path\"]",
-        "Arguments of a foreign tool that are files: their content counts for the identity of the item.",
+        "Arguments of a foreign tool, or of a step with `prompt`, that are files: their content counts for the identity of the item.",
     ),
     built(
         Step,
@@ -345,9 +434,6 @@ pub const KEYS: &[KeyDoc] = &[
         "[\"count > 0\"]",
         "Checks once, when all items of a `for_each` step have ended.",
     ),
-    later(Step, "agree", "A second model must give the same answer."),
-    later(Step, "tools", "Tools that an agent is offered."),
-    later(Step, "grants", "What the step may do."),
     later(Step, "on_duplicate", "What two items with one key mean."),
     later(Step, "claude", "Whether Claude may be asked."),
     later(Step, "when_limited", "What a task does at a limit of paid calls."),
@@ -393,10 +479,40 @@ pub const KEYS: &[KeyDoc] = &[
     built(FileCheck, "path", Shape::Template, "\"out.csv\"", "The file."),
     built(FileCheck, "exists", Shape::Flag, "true", "It must exist, or must not."),
     built(FileCheck, "parses", Shape::Word(PARSES), "\"json\"", "It must be readable as this."),
-    later(FileCheck, "changed", "The attempt must have changed it."),
+    built(
+        FileCheck,
+        "changed",
+        Shape::Flag,
+        "true",
+        "In `done_when` of a step with `prompt`: the attempt must have changed it, or must not.",
+    ),
     built(SqlCheck, "database", Shape::Template, "\"sqlite:x.db\"", "Address of the database."),
     built(SqlCheck, "query", Shape::Text, "\"select 1\"", "One statement that reads."),
     built(SqlCheck, "equals", Shape::AnyTemplate, "1", "What the first column of its first row must equal."),
+    built(Agree, "with", Shape::Text, "\"box:qwen3:8b\"", "The second model: `SERVER:MODEL`."),
+    built(ModelServer, "kind", Shape::Word(SERVER_KINDS), "\"openai\"", "The protocol that it speaks. Must be given."),
+    built(
+        ModelServer,
+        "url",
+        Shape::Text,
+        "\"http://box:8080/v1\"",
+        "Its address, `http://` or `https://`, without user and password. Must be given.",
+    ),
+    built(
+        ModelServer,
+        "key_env",
+        Shape::Text,
+        "\"BOX_KEY\"",
+        "Name of the environment variable that holds its key; the key itself never stands in a plan.",
+    ),
+    built(ModelServer, "slots", Shape::Whole(1, SLOTS_MAX), "2", "Requests that it takes at once."),
+    built(
+        ModelServer,
+        "schema",
+        Shape::Word(SERVER_SCHEMA),
+        "\"prompt\"",
+        "`bind` (default): it is asked to bind its answer to the step's schema; `prompt`: it is told of the schema in the prompt only.",
+    ),
     built(Defaults, "max_parallel", Shape::Whole(1, PARALLEL_MAX), "8", "See the step."),
     built(Defaults, "timeout", Shape::Duration, "\"5m\"", "See the step."),
     built(Defaults, "retry", Shape::Map(Retry), "{\"transient\": 2}", "See the step."),

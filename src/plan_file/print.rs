@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::plan::{Check, ForEach, Input, OnError, RawPlan, RepeatClass, Step, StepKind, Tolerate};
+use crate::domain::plan::{
+    Agree, Check, ForEach, Input, ModelServerSpec, OnError, RawPlan, RepeatClass, Step, StepKind, Tolerate,
+};
 
 use super::walk::shown_ms;
 
@@ -23,6 +25,11 @@ pub fn to_json(plan: &RawPlan) -> Value {
     }
     if !plan.ladders.is_empty() {
         out.insert("ladders".to_owned(), json!(plan.ladders));
+    }
+    if !plan.model_servers.is_empty() {
+        let servers: Map<String, Value> =
+            plan.model_servers.iter().map(|(name, server)| (name.clone(), of_server(server))).collect();
+        out.insert("model_servers".to_owned(), Value::Object(servers));
     }
     out.insert("steps".to_owned(), plan.steps.iter().map(of_step).collect());
     Value::Object(out)
@@ -46,6 +53,26 @@ fn of_input(input: &Input) -> Value {
         out.insert("description".to_owned(), json!(input.description));
     }
     Value::Object(out)
+}
+
+fn of_server(server: &ModelServerSpec) -> Value {
+    let mut out = Map::new();
+    out.insert("kind".to_owned(), json!(server.kind));
+    out.insert("url".to_owned(), json!(server.url));
+    for (key, value) in [
+        ("key_env", server.key_env.clone().map(Value::from)),
+        ("slots", server.slots.map(Value::from)),
+        ("schema", server.schema_bound.map(|is_bound| json!(if is_bound { "bind" } else { "prompt" }))),
+    ] {
+        if let Some(value) = value {
+            out.insert(key.to_owned(), value);
+        }
+    }
+    Value::Object(out)
+}
+
+fn of_agree(agree: &Agree) -> Value {
+    agree.with.as_ref().map_or(Value::Bool(true), |with| json!({ "with": with }))
 }
 
 fn of_step(step: &Step) -> Value {
@@ -95,6 +122,10 @@ fn of_step(step: &Step) -> Value {
         ("critical", step.critical.map(Value::from)),
         ("threshold", step.threshold.map(Value::from)),
         ("ladder", step.ladder.clone().map(Value::from)),
+        ("agree", step.agree.as_ref().map(of_agree)),
+        ("tools", step.tools.clone().map(Value::from)),
+        ("grants", step.grants.as_ref().map(|grants| json!(grants))),
+        ("idle_timeout", step.idle_timeout_ms.map(|ms| json!(shown_ms(ms)))),
         ("repeat", step.repeat.map(|class: RepeatClass| json!(class))),
         ("reuse", step.reuse.map(Value::from)),
         ("output", step.output_schema.clone().map(|schema| json!({ "schema": schema }))),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{KeyDoc, Place, Shape, keys_of};
+use super::keys::{CLAUDE, KeyDoc, NEED_PROMPT, Place, Shape, keys_of};
 
 /// The JSON Schema of plan files, draft 2020-12.
 #[must_use]
@@ -42,6 +42,8 @@ const fn name_of(place: Place) -> &'static str {
         Place::Check => "check",
         Place::FileCheck => "file_check",
         Place::SqlCheck => "sql_check",
+        Place::Agree => "agree",
+        Place::ModelServer => "model_server",
     }
 }
 
@@ -66,6 +68,10 @@ fn object(place: Place) -> Value {
             let kinds: Vec<Value> =
                 ["tool", "value", "agent"].iter().map(|kind| json!({ "required": [kind] })).collect();
             out.insert("oneOf".to_owned(), json!(kinds));
+            let mut with_prompt: Map<String, Value> =
+                NEED_PROMPT.iter().map(|word| ((*word).to_owned(), json!(["prompt"]))).collect();
+            with_prompt.insert("prompt".to_owned(), json!(["agent"]));
+            out.insert("dependentRequired".to_owned(), Value::Object(with_prompt));
         }
         Place::Input => {
             _ = out.insert("anyOf".to_owned(), json!([{ "required": ["type"] }, { "required": ["default"] }]))
@@ -76,6 +82,8 @@ fn object(place: Place) -> Value {
             out.insert("minProperties".to_owned(), json!(1));
             out.insert("maxProperties".to_owned(), json!(1));
         }
+        Place::ModelServer => _ = out.insert("required".to_owned(), json!(["kind", "url"])),
+        Place::Agree => _ = out.insert("required".to_owned(), json!(["with"])),
         Place::Defaults | Place::Retry | Place::Output => {}
     }
     Value::Object(out)
@@ -101,6 +109,7 @@ fn shape(shape: Shape) -> Value {
             json!({ "type": "string", "pattern": format!("^({DURATION})+( *\\.\\. *({DURATION})+)?$") })
         }
         Shape::Word(words) => json!({ "enum": words }),
+        Shape::Words(words) => json!({ "anyOf": [{ "enum": words }, { "type": "array", "items": { "enum": words } }] }),
         Shape::Names => json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
         Shape::NamedLists => json!({
             "type": "object",
@@ -114,6 +123,12 @@ fn shape(shape: Shape) -> Value {
                 "anyOf": [{ "$ref": "#/$defs/input" }, { "type": ["string", "number", "boolean", "array"] }]
             },
         }),
+        Shape::ModelServers => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$", "not": { "const": CLAUDE } },
+            "additionalProperties": { "$ref": "#/$defs/model_server" },
+        }),
+        Shape::Agree => json!({ "anyOf": [{ "type": "boolean" }, { "$ref": "#/$defs/agree" }] }),
         Shape::Steps => json!({ "type": "array", "items": { "$ref": "#/$defs/step" } }),
         Shape::Checks => {
             let one = json!({ "anyOf": [{ "type": ["string", "boolean"] }, { "$ref": "#/$defs/check" }] });
@@ -147,6 +162,8 @@ pub fn keys_markdown() -> String {
             Place::Check => "In a check of `done_when` or `all_done_when`",
             Place::FileCheck => "In a `file` check",
             Place::SqlCheck => "In an `sql` check",
+            Place::Agree => "In `agree`",
+            Place::ModelServer => "In an entry of `model_servers`",
         };
         _ = write!(out, "\n## {title}\n\n| key | holds | meaning |\n| --- | --- | --- |\n");
         for key in keys_of(place) {
@@ -174,10 +191,15 @@ fn holds(key: &KeyDoc) -> String {
         Shape::Duration => "`500ms`, `30s`, `5m`, `1h`".to_owned(),
         Shape::DurationRange => "`1s..1m`".to_owned(),
         Shape::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        Shape::Words(words) => {
+            format!("a list of {}", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))
+        }
         Shape::Names => "a list of names".to_owned(),
         Shape::NamedLists => "a map of lists".to_owned(),
         Shape::Schema => "a JSON Schema".to_owned(),
         Shape::Inputs => "a map of inputs".to_owned(),
+        Shape::ModelServers => "a map of model servers".to_owned(),
+        Shape::Agree => "`true`, `false`, or a map".to_owned(),
         Shape::Steps => "a list of steps".to_owned(),
         Shape::Checks => "a list of checks".to_owned(),
         Shape::Map(Place::FileCheck) => "a map, or the path alone".to_owned(),

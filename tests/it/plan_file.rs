@@ -11,7 +11,7 @@ mod hostile;
 mod reading;
 mod round_trip;
 
-/// A small world: two servers that are known, one that was not asked, three agents.
+/// A small world: two servers that are known, one that was not asked, six agents.
 pub(crate) fn catalog() -> Catalog {
     let tool = |name: &str, input_schema: Value| KnownTool { name: name.to_owned(), input_schema };
     let fs = vec![
@@ -30,6 +30,7 @@ pub(crate) fn catalog() -> Catalog {
             }),
         ),
         tool("read", json!({ "type": "object", "properties": { "path": { "type": "string" } }, "required": ["path"] })),
+        tool("write", Value::Null),
     ];
     let pdf = vec![tool(
         "extract_tables",
@@ -40,20 +41,25 @@ pub(crate) fn catalog() -> Catalog {
         ("pdf_extract".to_owned(), ServerTools::Known(pdf)),
         ("web".to_owned(), ServerTools::Unknown),
     ]);
-    let agent = |name: &str, is_deterministic, is_reserved| KnownAgent {
+    let agent = |name: &str, is_deterministic, is_reserved, tools: &[&str]| KnownAgent {
         name: name.to_owned(),
         is_deterministic,
         is_reserved,
+        tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
         input_schema: Value::Null,
     };
     Catalog {
         servers: Some(servers),
         agents: Some(vec![
-            agent("DATABASE_WRITER", true, false),
-            agent("CODER", false, false),
-            agent("VALIDATOR", false, true),
+            agent("DATABASE_WRITER", true, false, &["db.query"]),
+            agent("CODER", false, false, &["fs.read", "fs.write"]),
+            agent("VALIDATOR", false, true, &["fs.read"]),
+            agent("FILE_EXECUTOR", false, false, &["fs.read", "fs.list"]),
+            agent("SHELL_EXECUTOR", false, false, &["shell.run", "fs.read"]),
+            agent("RUNNER", false, false, &["shell.run"]),
         ]),
         ladders: Some(vec!["default".to_owned()]),
+        model_servers: Some(vec!["box".to_owned()]),
     }
 }
 

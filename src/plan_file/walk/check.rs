@@ -60,7 +60,7 @@ impl<'a> Walker<'a> {
         let before = self.faults.len();
         let fields = self.fields(entries, node.span(), Place::Check, at);
         match fields.entries.as_slice() {
-            [("file", _, node)] => self.file_check(node, stand, scope, &at.key("file")),
+            [("file", _, node)] => self.file_check(node, stand, step, scope, &at.key("file")),
             [("sql", _, node)] => self.sql_check(node, stand, scope, &at.key("sql")),
             [("called", _, node)] => self.called(node, stand, step, &at.key("called")),
             [("count", name, node)] => self.count_check(name, node, stand, scope, &at.key("count")),
@@ -81,7 +81,14 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn file_check(&mut self, node: &'a Node, stand: Stand, scope: &mut Scope<'_>, at: &At<'_>) -> Option<Check> {
+    fn file_check(
+        &mut self,
+        node: &'a Node,
+        stand: Stand,
+        step: &Fields<'a>,
+        scope: &mut Scope<'_>,
+        at: &At<'_>,
+    ) -> Option<Check> {
         if let Data::Str(path) = &node.data {
             self.template(node, path, stand, scope, at);
             return Some(Check::File { path: path.clone(), exists: Some(true), parses: None, changed: None });
@@ -97,8 +104,20 @@ impl<'a> Walker<'a> {
         if let (Some(false), Some(name)) = (exists, fields.name("parses")) {
             self.fault(name.span(), &at.key("parses"), "a file that must not exist cannot be parsed");
         }
-        let exists = if exists.is_none() && parses.is_none() { Some(true) } else { exists };
-        Some(Check::File { path: path?, exists, parses: parses.map(str::to_owned), changed: None })
+        let changed = fields.get("changed").and_then(|node| self.flag(node, &at.key("changed")));
+        if let Some(name) = fields.name("changed") {
+            let at = at.key("changed");
+            if stand == Stand::EndCheck {
+                self.fault(name.span(), &at, "`changed` looks at one attempt").hint =
+                    Some("move it to `done_when`".to_owned());
+            } else if step.get("prompt").is_none() {
+                self.fault(name.span(), &at, "`changed` is for steps whose agent has a `prompt`").hint =
+                    Some("other steps leave no files of an attempt".to_owned());
+            }
+        }
+        // A file that is only asked whether it stayed as it was may well be missing.
+        let exists = if exists.is_none() && parses.is_none() && changed.is_none() { Some(true) } else { exists };
+        Some(Check::File { path: path?, exists, parses: parses.map(str::to_owned), changed })
     }
 
     fn sql_check(&mut self, node: &'a Node, stand: Stand, scope: &mut Scope<'_>, at: &At<'_>) -> Option<Check> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::plan::StepKind;
 
-use super::super::catalog::{KnownAgent, ServerTools};
+use super::super::catalog::ServerTools;
 use super::super::keys::KINDS;
 use super::super::node::{Data, Name, Node};
 use super::place::At;
@@ -12,6 +12,9 @@ use super::refer::{Scope, Stand};
 use super::step::no_kind;
 use super::{Fields, Walker};
 use crate::domain::nearest::nearest;
+
+const TOOL_HINT: &str = "a tool is written `server.tool`, as in `fs.list`";
+const TOOLS_HINT: &str = "write `server.tool`, as in `fs.list`, or `server.*` for all of a server";
 
 impl<'a> Walker<'a> {
     pub(super) fn kind(&mut self, fields: &Fields<'a>, scope: &mut Scope<'_>, at: &At<'_>) -> StepKind {
@@ -45,6 +48,7 @@ impl<'a> Walker<'a> {
     ) -> StepKind {
         match word {
             "value" => {
+                self.needs_a_prompt(word, fields, at);
                 for extra in ["with", "files", "repeat"] {
                     if let Some(name) = fields.name(extra) {
                         let message = format!("`{extra}` goes with a `tool` or an `agent`, not with a `value`");
@@ -55,6 +59,7 @@ impl<'a> Walker<'a> {
                 StepKind::Value { template: node.to_json() }
             }
             "tool" => {
+                self.needs_a_prompt(word, fields, at);
                 let name = self.text(node, &at.key("tool"));
                 let schema = name.map_or(Value::Null, |name| self.tool(name, node, &at.key("tool")));
                 let with = self.with(fields, &schema, name.unwrap_or(""), scope, at);
@@ -63,23 +68,21 @@ impl<'a> Walker<'a> {
             _ => {
                 let name = self.text(node, &at.key("agent"));
                 let schema = name.map_or(Value::Null, |name| self.agent(name, node, fields, &at.key("agent")));
-                for extra in ["files", "repeat"] {
-                    if let Some(name) = fields.name(extra) {
-                        self.fault(
-                            name.span(),
-                            &at.key(extra),
-                            format!("`{extra}` goes with a `tool`, not with an `agent`"),
-                        );
-                    }
-                }
+                self.goes_with_a_tool(fields, at);
+                let prompt = self.prompt(fields, scope, at);
                 let with = self.with(fields, &schema, name.unwrap_or(""), scope, at);
-                name.map_or_else(no_kind, |name| StepKind::Agent { name: name.to_owned(), prompt: None, with })
+                name.map_or_else(no_kind, |name| StepKind::Agent { name: name.to_owned(), prompt, with })
             }
         }
     }
 
     /// Checks a tool's name against the catalog; gives its input schema where it is known.
     pub(super) fn tool(&mut self, name: &str, node: &Node, at: &At<'_>) -> Value {
+        self.tool_or_pattern(name, false, node, at)
+    }
+
+    /// The same for an entry of `tools`, which may be `server.*`.
+    pub(super) fn tool_or_pattern(&mut self, name: &str, is_pattern: bool, node: &Node, at: &At<'_>) -> Value {
         let catalog = self.catalog;
         // Names of servers may hold dots: the longest declared name wins.
         let is_declared = |server: &str| catalog.servers.as_ref().is_some_and(|servers| servers.contains_key(server));
@@ -87,10 +90,14 @@ impl<'a> Walker<'a> {
         let split = split.clone().find(|(server, _)| is_declared(server)).or_else(|| name.split_once('.'));
         let Some((server, tool)) = split.filter(|(server, tool)| !server.is_empty() && !tool.is_empty()) else {
             self.fault(node.span(), at, format!("`{name}` is no tool")).hint =
-                Some("a tool is written `server.tool`, as in `fs.list`".to_owned());
+                Some(if is_pattern { TOOLS_HINT } else { TOOL_HINT }.to_owned());
             return Value::Null;
         };
         let Some(servers) = &catalog.servers else { return Value::Null };
+        if self.is_later(name) {
+            self.fault(node.span(), at, format!("`{name}` is not in this version"));
+            return Value::Null;
+        }
         let Some(tools) = servers.get(server) else {
             let near = nearest(server, servers.keys().map(String::as_str)).map(str::to_owned);
             let fault = self.fault(node.span(), at, format!("no tool server is called `{server}`"));
@@ -114,6 +121,7 @@ impl<'a> Walker<'a> {
             }
         };
         match tools.iter().find(|known| known.name == tool) {
+            _ if tool == "*" && is_pattern => Value::Null,
             Some(known) => known.input_schema.clone(),
             None => {
                 let near =
@@ -122,35 +130,6 @@ impl<'a> Walker<'a> {
                 fault.hint = near.is_none().then(|| {
                     let known: Vec<_> = tools.iter().take(12).map(|known| format!("`{}`", known.name)).collect();
                     format!("it has {}", known.join(", "))
-                });
-                fault.nearest = near;
-                Value::Null
-            }
-        }
-    }
-
-    fn agent(&mut self, name: &str, node: &Node, fields: &Fields<'a>, at: &At<'_>) -> Value {
-        let catalog = self.catalog;
-        let Some(agents) = &catalog.agents else { return Value::Null };
-        match agents.iter().find(|known| known.name == name) {
-            Some(KnownAgent { is_reserved: true, .. }) => {
-                self.fault(node.span(), at, format!("agent `{name}` is a reserved slot: not in this version"));
-                Value::Null
-            }
-            Some(known) if !known.is_deterministic => {
-                // With a `prompt` the step was told already why it cannot run.
-                if !fields.has_prompt {
-                    self.fault(node.span(), at, format!("agent `{name}` needs a model: not in this version"));
-                }
-                Value::Null
-            }
-            Some(known) => known.input_schema.clone(),
-            None => {
-                let near = nearest(name, agents.iter().map(|known| known.name.as_str())).map(str::to_owned);
-                let fault = self.fault(node.span(), at, format!("there is no agent `{name}`"));
-                fault.hint = near.is_none().then(|| {
-                    let known: Vec<_> = agents.iter().take(12).map(|known| format!("`{}`", known.name)).collect();
-                    format!("known are {}", known.join(", "))
                 });
                 fault.nearest = near;
                 Value::Null

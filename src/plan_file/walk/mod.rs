@@ -2,12 +2,15 @@
 //! on, so that one reading tells everything.
 //!
 //! `place` where we are · `scalar` text, numbers, durations · `refer` expressions and what they mention · `inputs` ·
-//! `step` · `options` · `kind` · `arguments` · `check` · `schema`.
+//! `step` · `options` · `kind` · `agent` what goes with a `prompt` · `ladders` rungs and model servers · `arguments` ·
+//! `check` · `schema`.
 
+mod agent;
 mod arguments;
 mod check;
 mod inputs;
 mod kind;
+mod ladders;
 mod options;
 mod place;
 mod refer;
@@ -15,7 +18,7 @@ mod scalar;
 mod schema;
 mod step;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::domain::plan::{Input, Plan, PlanFault, RawPlan, Step};
@@ -44,6 +47,7 @@ pub(super) struct Walker<'a> {
     step_names: Vec<&'a str>,
     inputs: Vec<&'a str>,
     ladders: Vec<&'a str>,
+    model_servers: Vec<&'a str>,
     schemas: HashMap<String, Option<schema::Broken>>,
 }
 
@@ -53,8 +57,6 @@ struct Fields<'n> {
     span: Range<usize>,
     /// A key that was refused, but is one of the kinds or near to one.
     has_near_kind: bool,
-    /// A `prompt` was refused.
-    has_prompt: bool,
 }
 
 impl<'n> Fields<'n> {
@@ -78,6 +80,7 @@ impl<'a> Walker<'a> {
             step_names: Vec::new(),
             inputs: Vec::new(),
             ladders: Vec::new(),
+            model_servers: Vec::new(),
             schemas: HashMap::new(),
         }
     }
@@ -99,6 +102,7 @@ impl<'a> Walker<'a> {
         let description = self.optional_text(&fields, "description", &at).unwrap_or_default();
         let inputs = self.read_inputs(&fields, &at);
         let ladders = self.read_ladders(&fields, &at);
+        let model_servers = self.read_model_servers(&fields, &at);
         let defaults = self.read_defaults(&fields, &at);
         let steps = self.read_steps(&fields, &defaults, &at);
         let ids: Vec<Range<usize>> = steps.iter().map(|(_, span)| span.clone()).collect();
@@ -108,7 +112,7 @@ impl<'a> Walker<'a> {
             inputs,
             steps: steps.into_iter().map(|(step, _)| step).collect(),
             ladders,
-            model_servers: BTreeMap::new(),
+            model_servers,
             source_digest,
         };
         self.graph(raw, &ids)
@@ -131,6 +135,9 @@ impl<'a> Walker<'a> {
         }
         if let Some(Data::Map(entries)) = fields.get("ladders").map(|node| &node.data) {
             self.ladders = entries.iter().map(|(name, _)| name.text.as_str()).collect();
+        }
+        if let Some(Data::Map(entries)) = fields.get("model_servers").map(|node| &node.data) {
+            self.model_servers = entries.iter().map(|(name, _)| name.text.as_str()).collect();
         }
     }
 
@@ -156,41 +163,6 @@ impl<'a> Walker<'a> {
 
     fn has_fault_near(&self, word: &str) -> bool {
         self.faults.iter().any(|fault| fault.nearest.as_deref() == Some(word))
-    }
-
-    fn read_ladders(&mut self, fields: &Fields<'a>, at: &At<'_>) -> BTreeMap<String, Vec<String>> {
-        let mut ladders = BTreeMap::new();
-        let Some(node) = fields.get("ladders") else { return ladders };
-        let at = at.key("ladders");
-        let Data::Map(entries) = &node.data else {
-            self.expected("a map of ladders", node, &at);
-            return ladders;
-        };
-        self.duplicates(entries, &at);
-        for (name, node) in entries {
-            let at = at.key(&name.text);
-            let Data::List(list) = &node.data else {
-                self.expected("a list of rungs", node, &at);
-                continue;
-            };
-            if list.is_empty() {
-                self.fault(node.span(), &at, "a ladder needs at least one rung");
-            }
-            let mut rungs = Vec::new();
-            for (index, node) in list.iter().enumerate() {
-                let at = at.index(index);
-                let Some(rung) = self.text(node, &at) else { continue };
-                let is_rung = rung == "claude"
-                    || rung.split_once(':').is_some_and(|(server, model)| !server.is_empty() && !model.is_empty());
-                if !is_rung {
-                    self.fault(node.span(), &at, format!("`{rung}` is no rung")).hint =
-                        Some("write `SERVER:MODEL`, `claude` or `claude:MODEL`".to_owned());
-                }
-                rungs.push(rung.to_owned());
-            }
-            ladders.insert(name.text.clone(), rungs);
-        }
-        ladders
     }
 
     fn read_steps(
@@ -245,8 +217,7 @@ impl<'a> Walker<'a> {
 
     /// Checks the keys of a map against the table.
     fn fields(&mut self, entries: &'a [(Name, Node)], span: Range<usize>, place: Place, at: &At<'_>) -> Fields<'a> {
-        let mut fields =
-            Fields { entries: Vec::with_capacity(entries.len()), span, has_near_kind: false, has_prompt: false };
+        let mut fields = Fields { entries: Vec::with_capacity(entries.len()), span, has_near_kind: false };
         self.duplicates(entries, at);
         for (name, node) in entries {
             match find(place, &name.text) {
@@ -256,15 +227,8 @@ impl<'a> Walker<'a> {
                     }
                 }
                 Some(key) => {
-                    let message = match (place, key.name) {
-                        (Place::Step, "prompt") => {
-                            "not in this version: agents with a `prompt` need local models, which come in the next version"
-                                .to_owned()
-                        }
-                        _ => format!("`{}` is not in this version", key.name),
-                    };
+                    let message = format!("`{}` is not in this version", key.name);
                     fields.has_near_kind |= super::keys::KINDS.contains(&key.name);
-                    fields.has_prompt |= key.name == "prompt";
                     self.fault(name.span(), &at.key(&name.text), message);
                 }
                 None => self.unknown_key(name, place, at, &mut fields),

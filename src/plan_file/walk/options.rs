@@ -2,7 +2,7 @@
 
 use crate::domain::plan::{OnError, Retry, Tolerate};
 
-use super::super::keys::{BACKOFF_MAX_MS, ON_ERROR, PARALLEL_MAX, Place, TIMEOUT_MAX_MS, TRANSIENT_MAX};
+use super::super::keys::{BACKOFF_MAX_MS, CLAUDE, ON_ERROR, PARALLEL_MAX, Place, TIMEOUT_MAX_MS, TRANSIENT_MAX};
 use super::super::node::{Data, Node};
 use super::place::At;
 use super::{Fields, Walker};
@@ -124,9 +124,21 @@ impl<'a> Walker<'a> {
         let is_known = self.ladders.contains(&name)
             || configured.is_none_or(|ladders| ladders.iter().any(|ladder| ladder == name));
         if !is_known {
-            let all = self.ladders.iter().copied().chain(configured.into_iter().flatten().map(String::as_str));
-            let near = nearest(name, all).map(str::to_owned);
-            self.fault(node.span(), at, format!("there is no ladder `{name}`")).nearest = near;
+            let all: Vec<&str> =
+                self.ladders.iter().copied().chain(configured.into_iter().flatten().map(String::as_str)).collect();
+            let near = nearest(name, all.iter().copied()).map(str::to_owned);
+            let hint = if name.contains(':') || name == CLAUDE {
+                Some("`ladder` is a name: write the rungs under `ladders`, at the top".to_owned())
+            } else if near.is_none() && !all.is_empty() {
+                Some(format!(
+                    "there are {}",
+                    all.iter().take(12).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+                ))
+            } else {
+                None
+            };
+            let fault = self.fault(node.span(), at, format!("there is no ladder `{name}`"));
+            (fault.nearest, fault.hint) = (near, hint);
         }
         Some(name.to_owned())
     }

@@ -53,6 +53,7 @@ impl<'a> Walker<'a> {
         let key = self.item_key(&fields, &mut scope, at);
         let kind = self.kind(&fields, &mut scope, at);
         let own = self.options(&fields, at);
+        let asking = self.asking(&fields, at);
         self.without_effect(&fields, &own, defaults, at);
         let needs = self.needs(&fields, scope.id, at);
         let done_when = self.checks(&fields, "done_when", &mut scope, at);
@@ -91,10 +92,10 @@ impl<'a> Walker<'a> {
             repeat,
             reuse: own.reuse.or(defaults.reuse),
             files,
-            agree: None,
-            tools: None,
-            grants: None,
-            idle_timeout_ms: None,
+            agree: asking.agree,
+            tools: asking.tools,
+            grants: asking.grants,
+            idle_timeout_ms: asking.idle_timeout_ms,
             judge: None,
         };
         let span = fields.get("id").map_or(start, Node::span);

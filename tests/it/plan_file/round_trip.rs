@@ -1,10 +1,13 @@
 //! A plan that is printed and read again is the same plan; the published pages are those of the code.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use ollmcp::domain::ids::StepId;
+use ollmcp::domain::kinds::Grant;
 use ollmcp::domain::plan::{
-    Check, ForEach, Input, InputKind, OnError, Plan, RawPlan, RepeatClass, Retry, Step, StepKind, Tolerate,
+    Agree, Check, ForEach, Input, InputKind, ModelServerKind, ModelServerSpec, OnError, Plan, RawPlan, RepeatClass,
+    Retry, Step, StepKind, Tolerate,
 };
 use ollmcp::plan_file::keys::{KEYS, Place, example};
 use ollmcp::plan_file::{Catalog, explain, keys_markdown, read, resolve_inputs, schema, to_json, to_yaml};
@@ -87,6 +90,13 @@ fn any_step() -> impl Strategy<Value = Step> {
         any_json().prop_map(|template| StepKind::Value { template }),
         prop::collection::vec((any_text(), any_json()), 0..3)
             .prop_map(|with| StepKind::Tool { name: "web.get".to_owned(), with: with.into_iter().collect() }),
+        (prop::option::of(any_text()), prop::collection::vec((any_text(), any_json()), 0..3)).prop_map(
+            |(prompt, with)| StepKind::Agent {
+                name: "CODER".to_owned(),
+                prompt: prompt.map(|prompt| format!("do this:\n  {prompt}")),
+                with: with.into_iter().collect(),
+            }
+        ),
     ];
     let for_each = prop::option::of(prop_oneof![
         prop::collection::vec(any_json(), 0..3).prop_map(|list| ForEach::List(Value::from(list))),
@@ -111,36 +121,72 @@ fn any_step() -> impl Strategy<Value = Step> {
         ],
         0..3,
     );
-    (kind, for_each, tolerate, options, on_error, flags, checks).prop_map(
-        |(kind, for_each, tolerate, options, on_error, flags, done_when)| Step {
-            id: StepId::from("x"),
-            repeat: matches!(kind, StepKind::Tool { .. }).then_some(RepeatClass::Idempotent),
-            kind,
-            needs: Vec::new(),
-            refs: Vec::new(),
-            condition: flags.0.map(|flag| flag.to_string()),
-            key: for_each.as_ref().map(|_| "k ${{ index }}".to_owned()),
-            max_parallel: if for_each.is_some() { options.0 } else { 1 },
-            for_each,
-            timeout_ms: options.1,
-            retry: Retry { transient_max: options.2, backoff_first_ms: options.3, backoff_max_ms: options.4 },
-            on_error,
-            tolerate: tolerate.filter(|_| on_error == OnError::Quarantine),
-            critical: flags.0,
-            threshold: flags.1,
-            ladder: flags.1.map(|_| "default".to_owned()),
-            done_when,
-            all_done_when: Vec::new(),
-            output_schema: flags.2.map(|_| json!({ "type": "object" })),
-            reuse: flags.2,
-            files: Vec::new(),
-            agree: None,
-            tools: None,
-            grants: None,
-            idle_timeout_ms: None,
-            judge: None,
+    (kind, for_each, tolerate, options, on_error, flags, checks, any_asking()).prop_map(
+        |(kind, for_each, tolerate, options, on_error, flags, mut done_when, asking)| {
+            let asking = asking.filter(|_| matches!(kind, StepKind::Agent { prompt: Some(_), .. }));
+            let (agree, tools, grants, idle_timeout_ms, changed) = asking.unwrap_or_default();
+            if changed.is_some() {
+                done_when.push(Check::File { path: "out/a.rs".to_owned(), exists: None, parses: None, changed });
+            }
+            Step {
+                id: StepId::from("x"),
+                repeat: matches!(kind, StepKind::Tool { .. }).then_some(RepeatClass::Idempotent),
+                kind,
+                needs: Vec::new(),
+                refs: Vec::new(),
+                condition: flags.0.map(|flag| flag.to_string()),
+                key: for_each.as_ref().map(|_| "k ${{ index }}".to_owned()),
+                max_parallel: if for_each.is_some() { options.0 } else { 1 },
+                for_each,
+                timeout_ms: options.1,
+                retry: Retry { transient_max: options.2, backoff_first_ms: options.3, backoff_max_ms: options.4 },
+                on_error,
+                tolerate: tolerate.filter(|_| on_error == OnError::Quarantine),
+                critical: flags.0,
+                threshold: flags.1,
+                ladder: flags.1.map(|_| "default".to_owned()),
+                done_when,
+                all_done_when: Vec::new(),
+                output_schema: flags.2.map(|_| json!({ "type": "object" })),
+                reuse: flags.2,
+                files: Vec::new(),
+                agree,
+                tools,
+                grants,
+                idle_timeout_ms,
+                judge: None,
+            }
         },
     )
+}
+
+type Asking = (Option<Agree>, Option<Vec<String>>, Option<Vec<Grant>>, Option<u64>, Option<bool>);
+
+/// What goes with a prompt.
+fn any_asking() -> impl Strategy<Value = Option<Asking>> {
+    let with = prop::option::of("[a-z]{1,6}:[a-z0-9.:/_-]{1,12}")
+        .prop_filter("a second model is local", |with| with.as_deref().is_none_or(|rung| !rung.starts_with("claude:")));
+    let agree = prop::option::of(with.prop_map(|with| Agree { with }));
+    let tools = prop::option::of(prop::sample::subsequence(vec!["fs.read", "fs.*", "web.get", "a.b.c"], 0..4));
+    let tools = tools.prop_map(|tools| tools.map(|tools| tools.into_iter().map(str::to_owned).collect()));
+    let grants = prop::option::of(prop::sample::subsequence(Grant::ALL.to_vec(), 0..=6));
+    let idle = prop::option::of(1..=604_800_000_u64);
+    prop::option::of((agree, tools, grants, idle, prop::option::of(any::<bool>())))
+}
+
+fn any_model_servers() -> impl Strategy<Value = BTreeMap<String, ModelServerSpec>> {
+    let kind = prop_oneof![Just(ModelServerKind::Ollama), Just(ModelServerKind::Openai)];
+    let url = "https?://[a-z0-9.-]{1,12}(:[1-9][0-9]{0,3})?(/[a-z0-9%._-]{0,8}){0,2}";
+    let rest =
+        (prop::option::of("[A-Z_][A-Z0-9_]{0,8}"), prop::option::of(1..=256_u32), prop::option::of(any::<bool>()));
+    let server = (kind, url, rest).prop_map(|(kind, url, (key_env, slots, schema_bound))| ModelServerSpec {
+        kind,
+        url,
+        key_env,
+        slots,
+        schema_bound,
+    });
+    prop::collection::btree_map("[a-z_][a-z0-9_-]{0,6}", server, 0..4)
 }
 
 fn any_plan() -> impl Strategy<Value = RawPlan> {
@@ -150,8 +196,9 @@ fn any_plan() -> impl Strategy<Value = RawPlan> {
         prop::collection::vec(any::<prop::sample::Index>(), 6),
         default,
         any_text(),
+        any_model_servers(),
     )
-        .prop_map(|(mut steps, needs, default, description)| {
+        .prop_map(|(mut steps, needs, default, description, model_servers)| {
             for at in 0..steps.len() {
                 steps[at].id = StepId::from(format!("step-{at}").as_str());
                 if at > 0 {
@@ -173,7 +220,7 @@ fn any_plan() -> impl Strategy<Value = RawPlan> {
                 inputs: vec![input],
                 steps,
                 ladders: [("default".to_owned(), vec!["a:b".to_owned()])].into(),
-                model_servers: std::collections::BTreeMap::new(),
+                model_servers,
                 source_digest: String::new(),
             }
         })
@@ -239,6 +286,9 @@ fn plan_with(place: Place, name: &str, value: Value) -> Value {
         }
         Place::Check => step["done_when"] = json!([one]),
         Place::FileCheck => {
+            if name == "changed" {
+                step = json!({ "id": "a", "agent": "CODER", "prompt": "p" });
+            }
             step["done_when"] = json!([{ "file": { "path": "p" } }]);
             step["done_when"][0]["file"][name] = value;
         }
@@ -246,9 +296,17 @@ fn plan_with(place: Place, name: &str, value: Value) -> Value {
             step["done_when"] = json!([{ "sql": { "database": "sqlite:x", "query": "select 1", "equals": 1 } }]);
             step["done_when"][0]["sql"][name] = value;
         }
+        Place::Agree => step = json!({ "id": "a", "agent": "CODER", "prompt": "p", "agree": one }),
+        Place::ModelServer => {
+            plan["model_servers"] = json!({ "box": { "kind": "ollama", "url": "http://box" } });
+            plan["model_servers"]["box"][name] = value;
+        }
         Place::Step => {
             match name {
                 "value" | "agent" => step = json!({ "id": "a" }),
+                "prompt" | "agree" | "tools" | "grants" | "idle_timeout" => {
+                    step = json!({ "id": "a", "agent": "CODER", "prompt": "p" });
+                }
                 "tolerate" => step["on_error"] = json!("quarantine"),
                 "key" | "all_done_when" | "max_parallel" => step["for_each"] = json!([1]),
                 _ => {}
