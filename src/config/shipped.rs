@@ -17,13 +17,17 @@ pub const AGENTS: &[Shipped] = &[
     Shipped { name: "CODER", text: include_str!("../../agents/CODER.md") },
     Shipped { name: "DATABASE_WRITER", text: include_str!("../../agents/DATABASE_WRITER.md") },
     Shipped { name: "FILE_EXECUTOR", text: include_str!("../../agents/FILE_EXECUTOR.md") },
+    Shipped { name: "INVOICE_READER", text: include_str!("../../agents/INVOICE_READER.md") },
     Shipped { name: "PLANNER", text: include_str!("../../agents/PLANNER.md") },
     Shipped { name: "SHELL_EXECUTOR", text: include_str!("../../agents/SHELL_EXECUTOR.md") },
     Shipped { name: "VALIDATOR", text: include_str!("../../agents/VALIDATOR.md") },
 ];
 
 /// The plans of `plans/`.
-pub const PLANS: &[Shipped] = &[Shipped { name: "pdf_tables", text: include_str!("../../plans/pdf_tables.yaml") }];
+pub const PLANS: &[Shipped] = &[
+    Shipped { name: "invoices", text: include_str!("../../plans/invoices.yaml") },
+    Shipped { name: "pdf_tables", text: include_str!("../../plans/pdf_tables.yaml") },
+];
 
 /// Endings of plan files, in the order they are tried.
 pub const PLAN_ENDINGS: &[&str] = &["yaml", "yml", "json"];

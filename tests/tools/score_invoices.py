@@ -81,6 +81,8 @@ def broken_checks(answer, text):
         number, vendor = str(answer.get("number") or ""), str(answer.get("vendor") or "")
         if not number or number not in text:
             broken.append("the number does not occur in the text")
+        if number in (answer.get("date"), vendor):
+            broken.append("the number is the date or the vendor")
         if not vendor or " ".join(vendor.lower().split()) not in " ".join(text.lower().split()):
             broken.append("the vendor does not occur in the text")
     return broken
