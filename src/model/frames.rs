@@ -36,6 +36,8 @@ pub(super) struct Frames<T> {
     framing: Framing,
     /// The line that has not ended yet.
     line: Vec<u8>,
+    /// How many bytes of white space it begins with.
+    blank: usize,
     line_began: Option<T>,
     /// Data lines of the event that has not ended yet.
     event: Vec<u8>,
@@ -49,6 +51,7 @@ impl<T: Copy> Frames<T> {
         Self {
             framing,
             line: Vec::new(),
+            blank: 0,
             line_began: None,
             event: Vec::new(),
             event_began: None,
@@ -114,6 +117,7 @@ impl<T: Copy> Frames<T> {
         }
         let began = self.line_began.take();
         let bytes = std::mem::take(&mut self.line);
+        self.blank = 0;
         Ok(began.map(|began| Part { bytes, began }).filter(|part| !part.bytes.trim_ascii().is_empty()))
     }
 
@@ -124,6 +128,9 @@ impl<T: Copy> Frames<T> {
         if self.line.len() + self.event.len() + bytes.len() > PART_BYTES_MAX {
             return Err(TooLong);
         }
+        if self.blank == self.line.len() {
+            self.blank += bytes.len() - bytes.trim_ascii_start().len();
+        }
         self.line.extend_from_slice(bytes);
         self.line_began.get_or_insert(now);
         Ok(())
@@ -131,7 +138,7 @@ impl<T: Copy> Frames<T> {
 
     /// Whether the open line may yet become a part: comments and names of other fields never do.
     fn may_be_data(&self) -> bool {
-        let line = self.line.trim_ascii_start();
+        let line = &self.line[self.blank..];
         match self.framing {
             Framing::Lines | Framing::Whole => !line.is_empty(),
             Framing::Events => {
@@ -144,6 +151,7 @@ impl<T: Copy> Frames<T> {
     fn end_line(&mut self, now: T) -> Result<(), TooLong> {
         let began = self.line_began.take().unwrap_or(now);
         let line = std::mem::take(&mut self.line);
+        self.blank = 0;
         if self.framing == Framing::Lines {
             if !line.trim_ascii().is_empty() {
                 self.ready.push_back(Part { bytes: line, began });
