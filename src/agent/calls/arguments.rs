@@ -54,6 +54,9 @@ fn given(arguments: Arguments, tool: &Offered, notes: &mut Vec<String>) -> Resul
         Arguments::Members { is_closed: false, .. } => return Err(CUT.to_owned()),
         Arguments::Members { members, is_closed: true } => members,
         Arguments::Json(text) => object_of(&text, notes)?,
+        // A tool that takes none can be called so; for any other the arguments were forgotten.
+        Arguments::Omitted if tool.declared().is_empty() => Vec::new(),
+        Arguments::Omitted => return Err("it has no arguments; write `{}` where none are wanted".to_owned()),
         Arguments::Invoked { positional, named } => placed(positional, named, tool)?,
         Arguments::Fields(fields) => {
             return Ok(fields
@@ -71,13 +74,27 @@ fn given(arguments: Arguments, tool: &Offered, notes: &mut Vec<String>) -> Resul
             return Ok(vec![Given { key: only, value: Value::String(text.to_owned()), is_untyped: true }]);
         }
     };
-    members
+    unwrapped(members, tool, notes)
         .into_iter()
         .map(|(key, node)| {
             let value = node.to_value().ok_or(NOT_PLAIN)?;
             Ok(Given { key, value, is_untyped: false })
         })
         .collect()
+}
+
+/// `{"arguments": {…}}` inside of the arguments: the inner object, where it is what the tool declares.
+fn unwrapped(members: Vec<(String, Node)>, tool: &Offered, notes: &mut Vec<String>) -> Vec<(String, Node)> {
+    if let [(key, Node::Map { members: inner, is_closed: true })] = members.as_slice()
+        && matches!(folded(key).as_str(), "arguments" | "parameters" | "args" | "params" | "input" | "kwargs")
+        && !tool.is_open()
+        && !tool.declares(key)
+        && inner.iter().all(|(key, _)| tool.declares(key))
+    {
+        notes.push(format!("the arguments stood inside of `{}`", short(key)));
+        return inner.clone();
+    }
+    members
 }
 
 /// The object that a text is.
@@ -334,7 +351,8 @@ fn converted(value: &Value, kinds: &[Kind], schema: &Value) -> Option<Value> {
         .filter_map(|kind| match (value, kind) {
             (Value::String(text), kind) => read_as(text, *kind),
             (Value::Number(number), Kind::Integer) => whole(number.as_f64()?),
-            (Value::Number(number), Kind::Text) => Some(Value::String(number.to_string())),
+            // Whole numbers only: 1.10 is not 1.1 as a text.
+            (Value::Number(number), Kind::Text) if !number.is_f64() => Some(Value::String(number.to_string())),
             (Value::Object(_), Kind::List) => {
                 let items = schema.get("items").unwrap_or(&Value::Null);
                 let takes_objects = kinds_within(items, 0).contains(&Kind::Object)
@@ -359,11 +377,14 @@ fn whole(number: f64) -> Option<Value> {
     (number.fract() == 0.0 && number.abs() <= EXACT_MAX).then(|| Value::from(number as i64))
 }
 
-/// The value that the text is exactly, in that type.
+/// The value that the text is exactly, in that type; null where it says so.
 fn read_as(text: &str, kind: Kind) -> Option<Value> {
     let trimmed = text.trim();
+    if kind != Kind::Text && matches!(trimmed, "null" | "None") {
+        return Some(Value::Null);
+    }
     match kind {
-        Kind::Text => None,
+        Kind::Text | Kind::Null => None,
         Kind::Integer => {
             let number = number_of(trimmed)?;
             if number.is_f64() { whole(number.as_f64()?) } else { Some(Value::Number(number)) }
@@ -374,21 +395,16 @@ fn read_as(text: &str, kind: Kind) -> Option<Value> {
             "false" | "False" | "FALSE" => Some(Value::Bool(false)),
             _ => None,
         },
-        Kind::Null => matches!(trimmed, "null" | "None").then_some(Value::Null),
         Kind::List | Kind::Object => {
             let open = if kind == Kind::List { ['[', '('] } else { ['{', '{'] };
             if !trimmed.starts_with(open) {
-                return match trimmed {
-                    "null" | "None" => Some(Value::Null),
-                    _ => None,
-                };
+                return None;
             }
             let read = literal(trimmed, 0, Words::Refused).ok()?;
             let value = read.node.to_value().filter(|_| trimmed[read.end..].is_empty())?;
             is_kind(&value, kind).then_some(value)
         }
     }
-    .or_else(|| (matches!(trimmed, "null" | "None") && kind != Kind::Text).then_some(Value::Null))
 }
 
 fn shown(value: &Value) -> String {

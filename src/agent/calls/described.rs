@@ -3,7 +3,7 @@
 
 use super::Offered;
 use super::names::{Offers, folded};
-use super::reader::callee;
+use super::reader::{Words, callee, literal};
 use crate::domain::failure::FailureKind;
 
 /// Why the text is an attempt at a call of a tool on offer, if it is one.
@@ -13,7 +13,10 @@ pub(super) fn attempt(text: &str, offers: Offers<'_>) -> Option<(FailureKind, St
     }
     let malformed = broken_object(text, offers).map(|why| (FailureKind::MalformedCall, why));
     malformed.or_else(|| {
-        command_line(text, offers).or_else(|| announced(text, offers)).map(|why| (FailureKind::Described, why))
+        labelled(text, offers)
+            .or_else(|| command_line(text, offers))
+            .or_else(|| announced(text, offers))
+            .map(|why| (FailureKind::Described, why))
     })
 }
 
@@ -34,14 +37,28 @@ fn broken_object(text: &str, offers: Offers<'_>) -> Option<String> {
     if inside[name.len()..].starts_with('(') && offers.find(name).is_some() {
         return Some(format!("the call of `{name}` is broken, or holds what is no plain value"));
     }
+    // What can be read and is no call is an answer.
+    if literal(trimmed, 0, Words::Refused).is_ok() {
+        return None;
+    }
     let names_a_tool = head.split(['"', '\'']).skip(1).step_by(2).take(8).find(|word| offers.find(word).is_some())?;
     let has_arguments = ["arguments", "parameters", "args", "params", "input"].iter().any(|key| head.contains(key));
     has_arguments.then(|| format!("the JSON of the call of `{names_a_tool}` is broken or not complete"))
 }
 
+/// `name: read_file`, with its arguments in lines below.
+fn labelled(text: &str, offers: Offers<'_>) -> Option<String> {
+    let mut lines = outside_of_code(text).take(LINES_MAX);
+    let (key, value) = lines.next()?.split_once(':')?;
+    let is_label =
+        matches!(folded(key).as_str(), "name" | "tool" | "toolname" | "function" | "functionname" | "action");
+    let (tool, _) = offers.find(value).filter(|_| is_label)?;
+    lines.next().map(|_| format!("the call of `{}` is not in a form that can be read", tool.name))
+}
+
 /// `obsidian … days=3 limit=5`: a tool's name at the start of a line, and its arguments behind it.
 fn command_line(text: &str, offers: Offers<'_>) -> Option<String> {
-    text.lines().take(2_000).find_map(|line| {
+    outside_of_code(text).take(LINES_MAX).find_map(|line| {
         let line = line.trim_start_matches([' ', '\t', '`', '-', '*', '$', '>']);
         let name = callee(line);
         let tool = named_tool(name, offers)?;
@@ -56,6 +73,33 @@ fn command_line(text: &str, offers: Offers<'_>) -> Option<String> {
         });
         gives.then(|| format!("the call of `{}` is not in a form that can be read", tool.name))
     })
+}
+
+/// Most lines that are looked at.
+const LINES_MAX: usize = 2_000;
+
+/// Lines outside of fences, and those of fences that hold one line: more than that is code.
+fn outside_of_code(text: &str) -> impl Iterator<Item = &str> {
+    let mut fenced: Vec<&str> = Vec::new();
+    let mut is_inside = false;
+    let mut out = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_inside = !is_inside;
+            if fenced.len() == 1 {
+                out.append(&mut fenced);
+            }
+            fenced.clear();
+        } else if !is_inside {
+            out.push(line);
+        } else if !line.trim().is_empty() {
+            fenced.push(line);
+        }
+    }
+    if fenced.len() == 1 {
+        out.append(&mut fenced);
+    }
+    out.into_iter()
 }
 
 fn named_tool<'o>(name: &str, offers: Offers<'o>) -> Option<&'o Offered> {

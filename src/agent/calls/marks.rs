@@ -24,7 +24,11 @@ const MARK_BYTES_MAX: usize = 400;
 /// The mark that starts at `at`.
 pub(super) fn mark_at(text: &str, at: usize) -> Option<Mark<'_>> {
     let rest = text.get(at..)?;
-    if rest.starts_with('<') {
+    if rest.starts_with("<<") {
+        // `<<function>>` of Gorilla.
+        let mark = angled(&rest[1..], at + 1)?;
+        text[mark.end..].starts_with('>').then(|| Mark { end: mark.end + 1, ..mark })
+    } else if rest.starts_with('<') {
         angled(rest, at)
     } else if rest.starts_with('[') {
         bracketed(rest, at)
@@ -167,6 +171,7 @@ impl Mark<'_> {
                     | "invoke"
                     | "toolname"
                     | "functionname"
+                    | "recipient"
             )
     }
 
@@ -174,7 +179,15 @@ impl Mark<'_> {
     pub(super) fn is_weak(&self) -> bool {
         matches!(
             self.name.as_str(),
-            "tools" | "tool" | "functions" | "function" | "invoke" | "toolname" | "functionname" | "tooluse"
+            "tools"
+                | "tool"
+                | "functions"
+                | "function"
+                | "invoke"
+                | "toolname"
+                | "functionname"
+                | "tooluse"
+                | "recipient"
         ) && self.rest.is_empty()
     }
 

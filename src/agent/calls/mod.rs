@@ -132,7 +132,7 @@ fn outcome(reply: &Reply, offers: Offers<'_>) -> Result<Read, Unread> {
         ));
     }
     let stripped = without_reasoning(&reply.text);
-    let said = without_end_marks(&stripped.text);
+    let said = without_end_marks(&stripped.text).trim_matches(['\u{200b}', '\u{feff}', '\u{2060}']).trim();
     if said.is_empty() && reply.calls.is_empty() && !has_channelled_call(&reply.text) {
         return Err(nothing_said(reply, stripped.had_reasoning));
     }
@@ -149,12 +149,15 @@ fn outcome(reply: &Reply, offers: Offers<'_>) -> Result<Read, Unread> {
     if let Some(raws) = harmony::calls(&reply.text, offers) {
         return run(raws, offers, said);
     }
+    let plain = plain_spelling(said, offers);
+    let said = plain.as_deref().unwrap_or(said);
     match tagged::read(said, offers) {
         Tagged::Calls { raws, start } => return run(raws, offers, before(said, start)),
         Tagged::Unreadable(_) if offers.0.is_empty() => {
             return Err(Unread::new(FailureKind::NotOffered, "no tools are offered here; answer in words"));
         }
         Tagged::Unreadable(why) => return Err(Unread::malformed(why, offers)),
+        Tagged::Shown => return Ok(Read::Text(said.to_owned())),
         Tagged::Nothing => {}
     }
     match react::read(said, offers) {
@@ -169,12 +172,38 @@ fn outcome(reply: &Reply, offers: Offers<'_>) -> Result<Read, Unread> {
         Prose::Unknown(raw) => return Err(Unread::not_offered(&raw.name, offers)),
         Prose::Unreadable(_) if offers.0.is_empty() => {}
         Prose::Unreadable(why) => return Err(Unread::malformed(why, offers)),
+        Prose::Shown => return Ok(Read::Text(said.to_owned())),
         Prose::Nothing => {}
     }
     if let Some((kind, why)) = described::attempt(said, offers) {
         return Err(Unread::new(kind, format!("{why}; call the tool itself, with a JSON object of arguments")));
     }
     Ok(Read::Text(said.to_owned()))
+}
+
+/// The text without an escaping that covers all of it: Markdown's `read\\_file`, JSON inside of a JSON text, entities of
+/// HTML. None where the text is as it should be.
+fn plain_spelling(text: &str, offers: Offers<'_>) -> Option<String> {
+    if text.contains("\\_") {
+        let is_escaped = offers.0.iter().any(|tool| {
+            let inner = tool.name.trim_matches('_');
+            inner.contains('_') && text.contains(&inner.replace('_', "\\_"))
+        });
+        if is_escaped {
+            return Some(text.replace("\\_", "_"));
+        }
+    }
+    let opening = text.trim_start_matches(['[', ' ', '\n']);
+    if opening.starts_with("{\\\"") {
+        return serde_json::from_str(&format!("\"{}\"", text.replace('\n', "\\n").replace('\r', ""))).ok();
+    }
+    if opening.starts_with("{&quot;") || opening.starts_with("{ &quot;") {
+        let plain = [("&quot;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")]
+            .iter()
+            .fold(text.to_owned(), |text, (entity, sign)| text.replace(entity, sign));
+        return Some(plain);
+    }
+    None
 }
 
 /// Settles all calls, or complains about the first that cannot run.

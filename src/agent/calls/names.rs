@@ -23,6 +23,9 @@ impl<'o> Offers<'o> {
     pub(super) fn find(self, written: &str) -> Option<(&'o Offered, bool)> {
         let written = written.trim().trim_matches(['`', '"', '\'']);
         let written = without_index(written);
+        // Llama's own tools are written `search.call(…)`.
+        let written = written.strip_suffix(".call").unwrap_or(written);
+        let written = written.strip_suffix("()").unwrap_or(written);
         if written.is_empty() || written.len() > 256 {
             return None;
         }

@@ -16,6 +16,8 @@ pub(super) enum Prose {
     Calls { raws: Vec<Raw>, start: usize },
     /// Nothing but a call, of a tool that is not on offer.
     Unknown(Raw),
+    /// Calls that are shown and not made: the reply is an answer.
+    Shown,
     /// A fence that says that it holds a call, and holds none that can be read.
     Unreadable(&'static str),
 }
@@ -220,8 +222,27 @@ impl<'t> Scan<'t> {
         if is_code && !self.text[at..line_end].contains('(') {
             return self.name_then_object(at, line_end);
         }
-        let Some(block) = self.statement(at) else { return self.name_then_object(at, line_end) };
-        self.accept(block, at, is_code)
+        match self.statement(at) {
+            Some(block) => self.accept(block, at, is_code).or_else(|| self.past_literal(at)),
+            None if is_code => self.name_then_object(at, line_end),
+            None => self.past_literal(at),
+        }
+    }
+
+    /// Behind a literal that is no call: what stands inside of it belongs to it. One that cannot be read hides all of
+    /// its paragraph.
+    fn past_literal(&mut self, at: usize) -> Option<usize> {
+        let rest = &self.text[at..];
+        let is_data =
+            rest.starts_with(['{', '[', '(']) && rest[1..].trim_start().starts_with(['"', '\'', '{', '[', '(', '“']);
+        match literal(self.text, at, Words::Refused) {
+            Ok(read) if is_data => Some(read.end),
+            Err((_, looked)) if is_data => {
+                self.cost += looked.saturating_sub(at);
+                Some(rest.find("\n\n").map_or(self.text.len(), |end| at + end))
+            }
+            _ => None,
+        }
     }
 
     fn statement(&mut self, at: usize) -> Option<Block> {
@@ -323,6 +344,9 @@ impl<'t> Scan<'t> {
                     {
                         return Some(end);
                     }
+                    if let Some(end) = self.past_literal(at) {
+                        return Some(end);
+                    }
                 }
             }
         }
@@ -345,13 +369,13 @@ impl<'t> Scan<'t> {
         let is_alone =
             (others.chars().all(is_quiet) && behind.chars().all(is_quiet)) || others.is_empty() && behind.is_empty();
         if !is_alone && !meant::has_between(&self.forged, last_end, self.text.len()) && meant::asks_back(behind) {
-            return Prose::Nothing;
+            return Prose::Shown;
         }
         let mut before = 0;
         for (nth, found) in self.found.iter().enumerate() {
             let next = self.found.get(nth + 1).map_or(self.text.len(), |next| next.start);
             if !meant::is_meant(&self.text[before..found.start], &self.text[found.end..next]) {
-                return Prose::Nothing;
+                return Prose::Shown;
             }
             before = found.end;
         }

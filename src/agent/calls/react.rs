@@ -42,9 +42,19 @@ fn labelled(text: &str, from: usize, words: &[&str]) -> Option<(usize, usize)> {
     None
 }
 
-const ACTION: &[&str] = &["action", "tool", "tool call", "function call"];
-const INPUT: &[&str] =
-    &["action input", "action_input", "actioninput", "input", "tool input", "arguments", "args", "parameters"];
+const ACTION: &[&str] = &["action", "tool", "tool name", "tool call", "function", "function name", "function call"];
+const INPUT: &[&str] = &[
+    "action input",
+    "action_input",
+    "actioninput",
+    "input",
+    "tool input",
+    "tool arguments",
+    "arguments",
+    "args",
+    "parameters",
+    "params",
+];
 
 pub(super) fn read(text: &str, offers: Offers<'_>) -> React {
     let mut raws: Vec<Raw> = Vec::new();

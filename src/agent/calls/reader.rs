@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::marks::mark_at;
+
 /// Deepest nesting that is read.
 pub(super) const DEPTH_MAX: usize = 64;
 
@@ -186,9 +188,7 @@ impl<'t> Reader<'t> {
     fn is_over(&self) -> bool {
         let rest = self.rest();
         rest.is_empty()
-            || rest.starts_with("</")
-            || (rest.starts_with("<|") && !rest.starts_with(GEMMA_QUOTE))
-            || rest.starts_with("<｜")
+            || (rest.starts_with('<') && !rest.starts_with(GEMMA_QUOTE) && !rest.starts_with(ESCAPE_QUOTE))
             || rest.starts_with("```")
     }
 
@@ -307,9 +307,10 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// A mark of the template behind the last value says that the call is over; the end of the text says nothing.
     fn unclosed_map(&mut self, members: Vec<(String, Node)>) -> Node {
         self.repaired("a missing closing bracket");
-        Node::Map { members, is_closed: false }
+        Node::Map { members, is_closed: self.is_ended_by_mark() }
     }
 
     fn key(&mut self) -> Result<String, Fault> {
@@ -351,7 +352,10 @@ impl<'t> Reader<'t> {
             if self.is_over() {
                 return if items.is_empty() { Err(Fault::Cut) } else { Ok(self.unclosed_list(items)) };
             }
-            let item = self.node()?;
+            let item = match self.bare_name() {
+                Some(name) => name,
+                None => self.node()?,
+            };
             let is_call = matches!(item, Node::Call(_));
             items.push(item);
             self.after_value();
@@ -373,9 +377,25 @@ impl<'t> Reader<'t> {
         }
     }
 
+    fn is_ended_by_mark(&self) -> bool {
+        mark_at(self.text, self.at).is_some_and(|mark| mark.is_closing || mark.is_noise())
+    }
+
     fn unclosed_list(&mut self, items: Vec<Node>) -> Node {
         self.repaired("a missing closing bracket");
-        Node::List { items, is_closed: false }
+        Node::List { items, is_closed: self.is_ended_by_mark() }
+    }
+
+    /// `[name, {…}]` without quotes around the name.
+    fn bare_name(&mut self) -> Option<Node> {
+        let name = callee(self.rest());
+        let behind = self.rest()[name.len()..].trim_start().strip_prefix(',')?.trim_start();
+        if name.is_empty() || !behind.starts_with('{') {
+            return None;
+        }
+        self.at += name.len();
+        self.repaired(WITHOUT_QUOTES);
+        Some(Node::Text(name.to_owned()))
     }
 
     /// `true`, `None`, `r"…"`, `name(…)`.
@@ -501,7 +521,10 @@ impl<'t> Reader<'t> {
             let limit = found.map_or(body.len(), |(end, _)| end);
             found = body[..limit].find(mark).map(|end| (end, *mark)).or(found);
         }
-        let (end, mark) = found.ok_or(Fault::Cut)?;
+        let Some((end, mark)) = found else {
+            self.at = self.text.len();
+            return Err(Fault::Cut);
+        };
         self.at = start + end + mark.len();
         Ok(body[..end].to_owned())
     }
@@ -525,7 +548,14 @@ impl<'t> Reader<'t> {
         let open = self.peek().ok_or(Fault::Cut)?;
         let close = if open == '“' { '”' } else { open };
         let body = &rest[open.len_utf8()..];
-        let (end, inner) = self.end_of_text(body, close, is_key)?;
+        let (end, inner) = match self.end_of_text(body, close, is_key) {
+            Ok(found) => found,
+            Err((fault, looked)) => {
+                // What was looked at is the price of the attempt.
+                self.at += looked;
+                return Err(fault);
+            }
+        };
         let written = &body[..end];
         if open == '“' {
             self.repaired("typographic quotes");
@@ -544,7 +574,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Where the closing quote is, and whether quotes before it were taken as text.
-    fn end_of_text(&self, body: &str, close: char, is_key: bool) -> Result<(usize, bool), Fault> {
+    fn end_of_text(&self, body: &str, close: char, is_key: bool) -> Result<(usize, bool), (Fault, usize)> {
         let mut inner = 0_usize;
         let mut is_escaped = false;
         let mut before = ' ';
@@ -559,18 +589,20 @@ impl<'t> Reader<'t> {
                     return if inner.is_multiple_of(2) || close == '\'' {
                         Ok((at, inner > 0))
                     } else {
-                        Err(Fault::Bad)
+                        Err((Fault::Bad, at))
                     };
                 }
                 let is_apostrophe = before.is_alphanumeric() && after.starts_with(char::is_alphanumeric);
-                if close == '\'' && !is_apostrophe {
-                    return Err(Fault::Bad);
+                let is_pair = if inner.is_multiple_of(2) { opens(before, after) } else { closes(before, after) };
+                // `"a" + "b"` is no text with quotes inside: it would have to be evaluated.
+                if if close == '\'' { !is_apostrophe } else { !is_pair } {
+                    return Err((Fault::Bad, at));
                 }
                 inner += 1;
             }
             before = c;
         }
-        Err(Fault::Cut)
+        Err((Fault::Cut, body.len()))
     }
 
     fn triple_text(&mut self, mark: &str) -> Result<String, Fault> {
@@ -658,6 +690,22 @@ pub(super) fn joiner(rest: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether a quote between these can open a quotation inside of a text.
+fn opens(before: char, after: &str) -> bool {
+    (before.is_whitespace() || matches!(before, '(' | '[' | '{' | '=' | ',' | ':' | '>'))
+        && after.starts_with(|c: char| {
+            c.is_alphanumeric() || matches!(c, '<' | '/' | '.' | '$' | '{' | '[' | '_' | '\\' | '#')
+        })
+}
+
+/// Whether it can close one.
+fn closes(before: char, after: &str) -> bool {
+    !before.is_whitespace()
+        && after.starts_with(|c: char| {
+            c.is_whitespace() || matches!(c, ')' | ']' | '}' | ',' | '.' | ';' | ':' | '!' | '?' | '<' | '>' | '\\')
+        })
 }
 
 /// Whether a value can end before `after`.

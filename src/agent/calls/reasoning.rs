@@ -106,6 +106,22 @@ fn without_channels(text: &str) -> Option<String> {
     Some(out)
 }
 
+/// Where the name in front of a round bracket starts; the bracket itself where there is none.
+fn name_before(text: &str, at: usize) -> usize {
+    const NAME_BYTES_MAX: usize = 256;
+    if !text[at..].starts_with('(') {
+        return at;
+    }
+    let mut start = at;
+    for (found, c) in text[..at].char_indices().rev() {
+        if !(c.is_alphanumeric() || matches!(c, '_' | '.' | '-')) || at - found > NAME_BYTES_MAX {
+            break;
+        }
+        start = found;
+    }
+    start
+}
+
 /// In inline code: a tag that is talked about.
 pub(super) fn is_quoted(text: &str, start: usize, end: usize) -> bool {
     let before = text[..start].chars().next_back();
@@ -115,7 +131,7 @@ pub(super) fn is_quoted(text: &str, start: usize, end: usize) -> bool {
 
 /// Stretches of a text that belong to arguments: literals, and what stands between `<parameter=x>` and its end.
 #[derive(Debug, Default)]
-struct Opaque {
+pub(super) struct Opaque {
     /// Up to here the stretches are known.
     seen: usize,
     /// The last stretch.
@@ -127,10 +143,10 @@ struct Opaque {
 
 impl Opaque {
     /// Whether `start` lies inside of one; `from` is then moved behind it.
-    fn covers(&mut self, text: &str, start: usize, from: &mut usize) -> bool {
+    pub(super) fn covers(&mut self, text: &str, start: usize, from: &mut usize) -> bool {
         const COST_MAX: usize = 8 * 1024 * 1024;
         while self.seen <= start && self.cost < COST_MAX {
-            let Some(found) = text[self.seen..].find(['{', '<']) else {
+            let Some(found) = text[self.seen..].find(['{', '[', '(', '<']) else {
                 self.seen = text.len();
                 break;
             };
@@ -139,16 +155,16 @@ impl Opaque {
                 break;
             }
             self.seen = at + 1;
-            let end = if text[at..].starts_with('{') {
-                match literal(text, at, Words::Refused) {
+            let end = if text[at..].starts_with('<') {
+                self.field_end(text, at)
+            } else {
+                match literal(text, name_before(text, at), Words::Refused) {
                     Ok(read) => Some(read.end),
                     Err((_, looked)) => {
                         self.cost += looked.saturating_sub(at);
                         None
                     }
                 }
-            } else {
-                self.field_end(text, at)
             };
             if let Some(end) = end {
                 self.cost += end - at;

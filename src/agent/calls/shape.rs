@@ -28,6 +28,8 @@ pub(super) enum Arguments {
     Fields(Vec<(String, String)>),
     /// Words that stand for the only argument.
     Free(String),
+    /// Nothing stands where arguments should.
+    Omitted,
 }
 
 impl Raw {
@@ -243,6 +245,9 @@ fn named(members: &[(String, Node)], offers: Offers<'_>, standing: Standing) -> 
         Node::Text(text) if text.trim_start().starts_with('{') => Arguments::Json(text.clone()),
         Node::Text(text) if text.trim().is_empty() => Arguments::Members { members: Vec::new(), is_closed: true },
         Node::Text(text) if is_offered && folded(holder_key) == "actioninput" => Arguments::Free(text.clone()),
+        Node::List { items, is_closed: true } if is_offered && pair_list(items).is_some() => {
+            Arguments::Members { members: pair_list(items).unwrap_or_default(), is_closed: true }
+        }
         _ if standing == Standing::Tagged || is_offered => {
             // An evident attempt whose arguments are no object: the complaint comes with the check.
             Arguments::Json(node.to_value().map_or_else(String::new, |value| value.to_string()))
@@ -252,6 +257,21 @@ fn named(members: &[(String, Node)], offers: Offers<'_>, standing: Standing) -> 
     let mut raw = Raw::new(name, arguments);
     raw.id = id_of(members);
     Some(raw)
+}
+
+/// `[{"name": "path", "value": "a.txt"}]`: arguments as a list of pairs.
+fn pair_list(items: &[Node]) -> Option<Vec<(String, Node)>> {
+    items
+        .iter()
+        .map(|item| match item {
+            Node::Map { members, is_closed: true } if members.len() == 2 => {
+                let (_, key) = member(members, &["name", "key"])?;
+                let (_, value) = member(members, &["value"])?;
+                Some((text_of(key)?.to_owned(), value.clone()))
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 /// A call without a key for its arguments: none at all, or all of them beside the name.
@@ -270,7 +290,7 @@ fn without_holder(
         .map(|(_, member)| member.clone())
         .collect();
     if flat.is_empty() {
-        return (standing == Standing::Tagged).then(|| Raw::members(name, flat));
+        return (standing == Standing::Tagged).then(|| Raw::new(name, Arguments::Omitted));
     }
     let (tool, _) = offers.find(&name).filter(|_| is_offered)?;
     let are_declared = flat.iter().all(|(key, _)| tool.declares(key));
@@ -301,7 +321,6 @@ fn keyed_by_tool(members: &[(String, Node)], offers: Offers<'_>, standing: Stand
             match node {
                 Node::Map { members, is_closed } => {
                     let is_sure = standing == Standing::Tagged
-                        || (tool.is_open() && members.is_empty())
                         || (!members.is_empty() && members.iter().all(|(key, _)| tool.declares(key)));
                     is_sure
                         .then(|| Raw::new(key, Arguments::Members { members: members.clone(), is_closed: *is_closed }))

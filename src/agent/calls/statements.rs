@@ -3,7 +3,7 @@
 //! makes it text.
 
 use super::names::Offers;
-use super::reader::{Node, Words, joiner, literal};
+use super::reader::{Node, Words, callee, joiner, literal};
 use super::shape::{Raw, Standing, calls};
 
 /// Calls, and where their block ended.
@@ -56,10 +56,15 @@ pub(super) fn block(text: &str, at: usize, offers: Offers<'_>, standing: Standin
 /// # Errors
 /// How far it looked, where there is none.
 pub(super) fn statement(text: &str, at: usize, offers: Offers<'_>, standing: Standing) -> Result<Block, usize> {
+    let assigns = is_assignment(&text[at..]);
     let mut at = at + prelude(&text[at..]);
     let mut raws = Vec::new();
     loop {
         let literal = literal(text, at, Words::Refused).map_err(|(_, looked)| looked)?;
+        if assigns && matches!(literal.node, Node::Map { .. } | Node::Text(_)) {
+            // Data that code keeps.
+            return Err(literal.end);
+        }
         let mut found = calls(&literal.node, offers, standing).ok_or(literal.end)?;
         for raw in &mut found {
             raw.notes.extend(literal.repairs.iter().map(|repair| format!("repaired: {repair}")));
@@ -68,11 +73,20 @@ pub(super) fn statement(text: &str, at: usize, offers: Offers<'_>, standing: Sta
         at = literal.end;
         let gap = text[at..].len() - text[at..].trim_start_matches([' ', '\t']).len();
         let is_call = matches!(literal.node, Node::Call(_));
-        match joiner(&text[at + gap..]).filter(|_| is_call) {
+        match joined(&text[at + gap..]).filter(|_| is_call) {
             Some(length) if has_more(&text[at + gap + length..]) => at += gap + length,
             _ => return Ok(Block { raws, end: at }),
         }
     }
+}
+
+/// Length of what joins this call to the next: also a comma, where another call follows for sure.
+fn joined(rest: &str) -> Option<usize> {
+    joiner(rest).or_else(|| {
+        let behind = rest.strip_prefix(',')?.trim_start();
+        let name = callee(behind);
+        (!name.is_empty() && behind[name.len()..].starts_with('(')).then_some(1)
+    })
 }
 
 fn has_more(rest: &str) -> bool {

@@ -4,7 +4,7 @@ use super::marks::{Mark, mark_at, next_mark};
 use super::meant;
 use super::names::Offers;
 use super::reader::{Fault, Node, Words, callee, literal};
-use super::reasoning::is_quoted;
+use super::reasoning::{Opaque, is_quoted};
 use super::seen::Seen;
 use super::shape::{Arguments, Raw, Standing, calls};
 use super::statements;
@@ -17,6 +17,8 @@ pub(super) enum Tagged {
     Nothing,
     /// Calls, and where the first of their marks stands.
     Calls { raws: Vec<Raw>, start: usize },
+    /// Marks that are talked about: the reply is an answer.
+    Shown,
     /// A mark without a call that can be read, and why not.
     Unreadable(&'static str),
 }
@@ -37,15 +39,24 @@ pub(super) struct Body {
 /// Reads all calls behind marks, up to the first forged result.
 pub(super) fn read(text: &str, offers: Offers<'_>) -> Tagged {
     let seen = Seen::default();
-    let mut openings = Openings { text, functools: None, flower: None };
+    let mut opaque = Opaque::default();
+    let mut openings = Openings { text, functools: None, flower: None, mark: None };
     let mut raws: Vec<Raw> = Vec::new();
     let mut start = None;
+    let mut is_shown = false;
     let mut from = 0;
     let mut last_end = 0;
     let forged = meant::forged_lines(text);
     while let Some((at, mark)) = openings.next(from) {
         from = mark.end;
-        if is_quoted(text, at, mark.end) || meant::is_in_quote(text, at) {
+        let is_text =
+            text[..at].ends_with(['"', '\'']) || is_quoted(text, at, mark.end) || meant::is_in_quote(text, at);
+        // What stands inside of a literal or of an argument belongs to it.
+        if opaque.covers(text, at, &mut from) {
+            continue;
+        }
+        if is_text {
+            is_shown |= mark.opens_calls() && !mark.is_weak();
             continue;
         }
         let is_behind_forgery = !raws.is_empty() && meant::has_between(&forged, last_end, at);
@@ -67,6 +78,7 @@ pub(super) fn read(text: &str, offers: Offers<'_>) -> Tagged {
         let is_blank_end = body.raws.is_empty() && text[mark.end..].trim().is_empty() && !raws.is_empty();
         if !body.raws.is_empty() && !meant::is_meant(&text[last_end..at], "") {
             // A call that is shown, not made.
+            is_shown = true;
             last_end = from;
             continue;
         }
@@ -84,6 +96,7 @@ pub(super) fn read(text: &str, offers: Offers<'_>) -> Tagged {
     }
     match start {
         Some(start) if !raws.is_empty() => Tagged::Calls { raws, start },
+        _ if is_shown => Tagged::Shown,
         _ => Tagged::Nothing,
     }
 }
@@ -94,6 +107,7 @@ struct Openings<'t> {
     /// Where each stands next, once it was looked for; the length of the text where it does not.
     functools: Option<usize>,
     flower: Option<usize>,
+    mark: Option<Option<(usize, Mark<'t>)>>,
 }
 
 impl<'t> Openings<'t> {
@@ -116,7 +130,12 @@ impl<'t> Openings<'t> {
                 (at, Mark { name, rest: "", written: "", is_closing: false, is_empty: false, end })
             })
         };
-        [next_mark(text, from), plain(functools, FUNCTOOLS.len() - 1), plain(flower, FLOWER.len())]
+        let mark = match self.mark.take() {
+            Some(known) if known.as_ref().is_none_or(|(at, _)| *at >= from) => known,
+            _ => next_mark(text, from),
+        };
+        self.mark = Some(mark.clone());
+        [mark, plain(functools, FUNCTOOLS.len() - 1), plain(flower, FLOWER.len())]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -125,7 +144,8 @@ impl<'t> Openings<'t> {
 
 fn behind(text: &str, at: usize, mark: &Mark<'_>, offers: Offers<'_>, seen: &Seen) -> Body {
     // `<function=…>`, `<invoke name=…>` and `<tool_name>` are part of the call that they open.
-    let carries_name = !mark.rest.trim().is_empty() || matches!(mark.name.as_str(), "toolname" | "functionname");
+    let carries_name =
+        !mark.rest.trim().is_empty() || matches!(mark.name.as_str(), "tool" | "toolname" | "functionname");
     body(text, if carries_name { at } else { mark.end }, offers, seen)
 }
 
@@ -250,6 +270,8 @@ const fn why(fault: Fault) -> &'static str {
 }
 
 fn plain(text: &str, at: usize, offers: Offers<'_>) -> Step {
+    // Doubled braces: an escape of the prompt's own template, taken over.
+    let at = if text[at..].starts_with("{{") { at + 1 } else { at };
     match literal(text, at, Words::Refused) {
         Ok(read) => match calls(&read.node, offers, Standing::Tagged) {
             Some(mut raws) => {
@@ -337,9 +359,14 @@ fn arguments_behind(text: &str, name: &str, at: usize, is_offered: bool, seen: &
         };
         match mark.name.as_str() {
             "argkey" => return xml::keyed(text, name, at, seen),
-            "args" | "toolsep" | "toolcallargumentbegin" | "message" | "constrain" | "arguments" | "argsstart" => {
-                at = mark.end
-            }
+            "args"
+            | "toolsep"
+            | "toolcallargumentbegin"
+            | "message"
+            | "content"
+            | "constrain"
+            | "arguments"
+            | "argsstart" => at = mark.end,
             "callid" => {
                 let rest = &text[mark.end..];
                 let end = rest.find('[').unwrap_or(rest.len());
@@ -352,7 +379,7 @@ fn arguments_behind(text: &str, name: &str, at: usize, is_offered: bool, seen: &
 }
 
 fn none_given(name: &str, at: usize, is_offered: bool) -> Step {
-    if is_offered { Step::Calls(vec![Raw::members(name, Vec::new())], at) } else { Step::Bad(NOT_A_CALL) }
+    if is_offered { Step::Calls(vec![Raw::new(name, Arguments::Omitted)], at) } else { Step::Bad(NOT_A_CALL) }
 }
 
 /// A name and the object that starts at `at`.
