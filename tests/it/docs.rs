@@ -268,6 +268,7 @@ pages! {
     examples_about_the_database_run => "06-trust-the-database",
     examples_about_tools_run => "07-tools-and-servers",
     examples_about_trouble_run => "08-troubleshooting",
+    examples_about_agents_run => "09-agents",
 }
 
 #[test]
