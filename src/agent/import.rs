@@ -361,8 +361,9 @@ impl Writer {
         };
         line(format!("name: {}", quoted(&self.name)));
         // What the planner was told is when to take the agent: that is what a description is here.
-        let description = format!("{} {}", self.description.trim(), self.hints.trim());
-        line(format!("description: {}", quoted(description.trim())));
+        let (about, hints) = (self.description.trim(), self.hints.trim());
+        let stop = if about.is_empty() || hints.is_empty() || about.ends_with(['.', '!', '?', ':']) { "" } else { "." };
+        line(format!("description: {}", quoted(format!("{about}{stop} {hints}").trim())));
         line(format!("format: {FORMAT}"));
         if let Some(tools) = &self.tools {
             line(format!("tools: {}", list(tools)));

@@ -159,7 +159,7 @@ fn state(agent: &AgentSpec, tools: &KnownTools) -> String {
         [] => "needs a model".to_owned(),
         [first, ..] if KnownTools::is_own_server(first) => format!("{first}: not in this version"),
         _ if missing.len() == all => "its tool servers are not here".to_owned(),
-        _ => format!("needs a model; without {} of its tools", missing.len()),
+        _ => format!("needs a model, less {} of its tools", missing.len()),
     }
 }
 

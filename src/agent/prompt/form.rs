@@ -66,23 +66,32 @@ fn format_schema(text: &str, chars_max: usize) -> String {
     if text.chars().count() + SAID.len() <= chars_max { format!("{SAID}{text}") } else { text.to_owned() }
 }
 
-/// The type of one argument.
+/// Bounds of values: a call that passes one is told so, and a list of tools is read with every request.
+const BOUNDS: &[&str] =
+    &["minLength", "maxLength", "pattern", "format", "minimum", "maximum", "minItems", "maxItems", "uniqueItems"];
+
+/// The type of one argument, without its bounds.
 pub(super) fn type_in_words(schema: &Value, root: &Value) -> String {
-    words(schema, root, 0, false).unwrap_or_else(|| {
+    words(&without(schema, BOUNDS), root, 0, false).unwrap_or_else(|| {
         let (text, _) = cap::cut(&without_remarks(schema).to_string(), 400);
         text
     })
 }
 
 fn without_remarks(schema: &Value) -> Value {
+    without(schema, REMARKS)
+}
+
+/// Keywords left out; a property that has such a name is an object and stays.
+fn without(schema: &Value, keys: &[&str]) -> Value {
     match schema {
         Value::Object(map) => Value::Object(
             map.iter()
-                .filter(|(key, value)| !REMARKS.contains(&key.as_str()) || value.is_object())
-                .map(|(key, value)| (key.clone(), without_remarks(value)))
+                .filter(|(key, value)| !keys.contains(&key.as_str()) || value.is_object())
+                .map(|(key, value)| (key.clone(), without(value, keys)))
                 .collect(),
         ),
-        Value::Array(list) => Value::Array(list.iter().map(without_remarks).collect()),
+        Value::Array(list) => Value::Array(list.iter().map(|entry| without(entry, keys)).collect()),
         plain => plain.clone(),
     }
 }

@@ -1,4 +1,4 @@
-//! What the first messages hold, and what they never lose.
+//! What the messages of a first request look like, what gives way when room is short, and what never does.
 
 use std::path::Path;
 
@@ -88,7 +88,7 @@ fn the_final_prompt_reads_as_one_text() {
          {\"tool\": \"NAME\", \"arguments\": {\"ARGUMENT\": VALUE}}\n\
          One call in a message. The tools by NAME, with their arguments (`?`: may be left out):\n\
          - fs_read: Reads a text file. More words.\n\
-         \x20 arguments: \"path\": string (The file.); \"offset\"?: integer (at least 0)\n\n\
+         \x20 arguments: \"path\": string (The file.); \"offset\"?: integer\n\n\
          # Form of the answer\n\
          One JSON value of this form and nothing around it; it counts in place of any other form:\n\
          {\"total\": number, \"note\"?: string | null (what is odd)}"
