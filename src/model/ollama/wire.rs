@@ -35,8 +35,9 @@ pub(super) fn request(request: &Request) -> Value {
         Think::Off => drop(body.insert("think".to_owned(), json!(false))),
         Think::On => drop(body.insert("think".to_owned(), json!(true))),
     }
-    if let Some(schema) = &request.schema {
-        body.insert("format".to_owned(), schema.clone());
+    if let Some(wanted) = &request.schema {
+        // What runs the model refuses `true` for a schema.
+        body.insert("format".to_owned(), schema::without_booleans(wanted, 0));
     }
     if !request.tools.is_empty() {
         let tools = request.tools.iter().map(|tool| {

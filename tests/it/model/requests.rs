@@ -67,7 +67,7 @@ async fn ollama_gets_its_window_its_switches_and_tools_in_its_narrow_form() {
             { "role": "tool", "content": "sun", "tool_name": "get_weather" },
         ],
         "stream": true, "truncate": false, "shift": false, "keep_alive": "30m", "think": false,
-        "format": { "type": "object", "properties": { "any": true } },
+        "format": { "type": "object", "properties": { "any": {} } },
         "tools": [{ "type": "function", "function": {
             "name": "get_weather", "description": "Tells the weather",
             "parameters": {
