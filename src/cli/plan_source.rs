@@ -127,5 +127,12 @@ pub(super) fn catalog(standing: &Standing) -> Catalog {
         tools: agent.tools.clone().unwrap_or_default(),
         input_schema: if agent.deterministic { write_arguments() } else { serde_json::Value::Null },
     });
-    Catalog { servers: Some(servers), agents: Some(agents.collect()), ladders: None, model_servers: None }
+    // `default` is built from the models that the servers have where nobody configured it.
+    let ladders = standing.settings.ladders.keys().cloned().chain(["default".to_owned()]);
+    Catalog {
+        servers: Some(servers),
+        agents: Some(agents.collect()),
+        ladders: Some(ladders.collect()),
+        model_servers: None,
+    }
 }

@@ -9,6 +9,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use super::error::ExprError;
+use super::filters;
 use super::path::follow;
 use super::scan::{FILTERS, Kind, Parsed, Reference, TESTS, parse};
 use super::template::{Piece, bare, has_expression, sole_expression, split};
@@ -307,6 +308,7 @@ fn for_engine(parsed: &Parsed<'_>) -> String {
 /// Whether the engine's grammar accepts the expression.
 pub(in crate::plan_file) fn compiles(parsed: &Parsed<'_>) -> Result<(), ExprError> {
     refuse_number_against_digits(parsed)?;
+    refuse_unreadable_patterns(parsed)?;
     let source = for_engine(parsed);
     match engine_for(0).compile_expression(&source) {
         Ok(_) => Ok(()),
@@ -342,6 +344,8 @@ fn engine(fuel: u64) -> Environment<'static> {
         debug_assert!(!FILTERS.contains(&name) && !TESTS.contains(&name), "left out of the list of filters");
         engine.remove_filter(name);
     }
+    debug_assert!(filters::OWN_FILTERS.iter().all(|name| FILTERS.contains(name)), "ours are in the list of filters");
+    filters::add_to(&mut engine);
     engine
 }
 
@@ -393,6 +397,28 @@ fn explain_undefined(
         },
         (None, _) => from_minijinja(error),
     }
+}
+
+/// A pattern that stands in the expression is read with the plan, not first when a check is made.
+fn refuse_unreadable_patterns(parsed: &Parsed<'_>) -> Result<(), ExprError> {
+    for at in 1..parsed.tokens.len() {
+        let asks = match parsed.text(at) {
+            "matches" => parsed.kind(at - 1) == Some(Kind::Pipe),
+            "matching" => matches!(parsed.text(at - 1), "is" | "not"),
+            _ => false,
+        };
+        let literal = if parsed.text(at + 1) == "(" { at + 2 } else { at + 1 };
+        if !asks || parsed.kind(literal) != Some(Kind::Text) {
+            continue;
+        }
+        let value = engine_for(0).compile_expression(parsed.text(literal)).and_then(|text| text.eval(()));
+        if let Some(pattern) = value.ok().as_ref().and_then(Engine::as_str)
+            && let Err(message) = filters::compiled(pattern)
+        {
+            return Err(ExprError::syntax(message, parsed.tokens[literal].range.clone()));
+        }
+    }
+    Ok(())
 }
 
 /// `count > '0'` is never what was meant; minijinja calls it false.

@@ -1,7 +1,7 @@
 //! Expressions: lookups, comparisons and filters over the inputs and outputs of a run. No code, no side effects, bounded.
 //!
 //! `scan` cuts a text into tokens, guards the process and finds what it refers to · `template` finds `${{ … }}` in
-//! text · `path` follows plain dotted paths without an engine · `value` carries JSON into and out of minijinja ·
+//! text · `filters` filters and tests of our own · `path` follows plain dotted paths without an engine · `value` carries JSON into and out of minijinja ·
 //! `evaluate` puts them together · `error` says what can go wrong.
 //!
 //! What surprises people:
@@ -13,6 +13,7 @@
 
 mod error;
 mod evaluate;
+mod filters;
 mod path;
 mod scan;
 mod template;
@@ -20,6 +21,7 @@ mod value;
 
 pub use error::ExprError;
 pub use evaluate::{Judged, Lookup, Roots, evaluate, is_true, judge, render};
+pub use filters::{PATTERN_BYTES_MAX, TEXT_BYTES_MAX};
 pub use scan::{EXPRESSION_BYTES_MAX, FILTERS, Key, OPERATORS_MAX, Parsed, Reference, TESTS, parse};
 pub use template::{Piece, bare, has_expression, sole_expression, split};
 pub use value::{OUTPUT_BYTES_MAX, one_line};

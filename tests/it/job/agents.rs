@@ -56,7 +56,7 @@ fn a_broken_agent_file_is_said_and_breaks_its_name_and_no_other() {
 #[test]
 fn roles_of_later_versions_are_refused_by_name() {
     let desk = Desk::new();
-    for (agent, words) in [("VALIDATOR", "reserved"), ("CODER", "not in this version")] {
+    for (agent, words) in [("VALIDATOR", "reserved"), ("SHELL_EXECUTOR", "not in this version")] {
         desk.plan(&format!("name: p\nsteps:\n  - id: a\n    agent: {agent}\n    with: {{ x: 1 }}\n"));
         let told = desk.ollmcp(&["run", "job.yaml"]).exits(2).notes(agent);
         assert!(told.err.contains(words) && told.err.contains("version"), "{agent}: {}", told.err);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ollmcp::plan_file::expr as expr_limits;
 use ollmcp::plan_file::expr::{ExprError, Lookup, Roots, evaluate, is_true, judge, render};
 use serde_json::{Value, json};
 
@@ -349,4 +350,117 @@ fn each_name_is_asked_for_once() {
     ]);
     assert_eq!(render(&template, &lookup), Ok(json!([1, 3, "true {\"a\":1,\"b\":2}"])));
     assert_eq!(lookup.0.get(), 1);
+}
+
+#[test]
+fn sums_are_those_of_the_numbers_as_they_are_written() {
+    let lines = json!([{ "net": 0.1, "n": 1, "at": { "x": 1 } }, { "net": 0.2, "n": 2, "at": { "x": 2.5 } }]);
+    let world = Roots::default().with(
+        "output",
+        json!({
+            "lines": lines,
+            "total": 0.3,
+            "prices": [19.99, 0.01, 5, -3.5],
+            "gap": [{ "net": 1 }, { "nett": 2 }],
+            "hole": [{ "net": 1 }, { "net": null }],
+            "texts": ["1", "2"],
+            "nested": [[1], [2, 3]],
+            "tiny": [1e-30, 1.0],
+            "huge": [1e300, 1e300],
+        }),
+    );
+    let of = |text: &str| evaluate(text, &world);
+    for (text, expected) in [
+        ("output.lines | sum(attribute='net')", json!(0.3)),
+        ("output.lines | sum(attribute='net') == output.total", json!(true)),
+        ("output.lines | sum('n')", json!(3)),
+        ("output.lines | sum(attribute='at.x')", json!(3.5)),
+        ("output.lines | sum(attribute='net', start=1)", json!(1.3)),
+        ("output.prices | sum", json!(21.5)),
+        ("[] | sum", json!(0)),
+        ("[18446744073709551615, -1] | sum", json!(18_446_744_073_709_551_614_u64)),
+        ("output.tiny | sum", json!(1.0)),
+        ("output.huge | sum", json!(2e300)),
+        ("output.nested | sum(start=[])", json!([1, 2, 3])),
+        ("output.lines | map(attribute='net') | sum", json!(0.3)),
+        ("(output.lines | sum(attribute='net') - 0.31) | abs < 0.011", json!(true)),
+        ("2.345 | round(1)", json!(2.3)),
+    ] {
+        assert_eq!(of(text), Ok(expected), "{text}");
+    }
+    for (text, expected) in [
+        ("output.gap | sum(attribute='net')", "entry 2 of the list has no `net` to sum up"),
+        ("output.hole | sum(attribute='net')", "`sum` is for numbers, entry 2 (`net`) is null"),
+        ("output.texts | sum", "`sum` is for numbers, entry 1 is a string"),
+        ("[true] | sum", "`sum` is for numbers, entry 1 is a bool"),
+        ("output.total | sum", "`sum` is for lists, not for a number"),
+        ("output.nope | sum", "`output.nope` is not there"),
+    ] {
+        assert_eq!(of(text).unwrap_err().to_string(), expected, "{text}");
+    }
+}
+
+#[test]
+fn dates_patterns_and_names_can_be_checked() {
+    let world = Roots::default().with(
+        "output",
+        json!({
+            "date": "2024-02-29", "no_date": "2023-02-29", "number": "INV-0042", "digits": 42, "none": null,
+            "name": "  Müller &\u{a0}Co.\tGmbH ", "same": "MÜLLER & CO. GMBH", "ligature": "o\u{fb03}ce",
+            "lines": [{ "d": "2024-01-31", "s": "a1" }, { "d": "31.01.2024", "s": "b" }, { "s": "c3" }],
+        }),
+    );
+    let of = |text: &str| evaluate(text, &world);
+    for (text, expected) in [
+        ("output.date | is_date", json!(true)),
+        ("output.date is date and output.no_date is not date", json!(true)),
+        ("output.digits | is_date or output.none | is_date", json!(false)),
+        ("output.lines | rejectattr('d', 'date') | list | length", json!(2)),
+        ("output.lines | selectattr('s', 'matching', '^[a-z][0-9]$') | map(attribute='s') | list", json!(["a1", "c3"])),
+        ("output.number | matches('^INV-[0-9]{4}$')", json!(true)),
+        ("output.number | matches('\\d+')", json!(true)),
+        ("output.number is matching('inv')", json!(false)),
+        ("output.number is matching('(?i)inv')", json!(true)),
+        ("output.number is not matching '^x'", json!(true)),
+        ("output.digits | matches('^4')", json!(true)),
+        ("output.none | matches('.*')", json!(false)),
+        ("output.nope is matching('.*')", json!(false)),
+        ("output.name | squeeze", json!("müller&co.gmbh")),
+        ("output.name | squeeze == output.same | squeeze", json!(true)),
+        ("output.ligature | squeeze", json!("office")),
+        ("'co.' in output.name | squeeze", json!(true)),
+        ("output.none | squeeze == ''", json!(true)),
+        ("output.digits | squeeze", json!("42")),
+    ] {
+        assert_eq!(of(text), Ok(expected), "{text}");
+    }
+    for (text, expected) in [
+        ("output.nope | is_date", "`output.nope` is not there"),
+        ("output.nope | matches('x')", "`output.nope` is not there"),
+        ("output.nope | squeeze", "`output.nope` is not there"),
+        ("output.lines | squeeze", "`squeeze` is for text, not for a sequence"),
+        ("output.number | matches('(' ~ 'a')", "the pattern `(a` cannot be read: unclosed group"),
+        ("output.number | matches('\\bINV')", "`\\b` in quotes is a backspace: write `\\\\b` for the edge of a word"),
+    ] {
+        assert_eq!(of(text).unwrap_err().to_string(), expected, "{text}");
+    }
+}
+
+#[test]
+fn patterns_take_time_in_proportion_to_the_text() {
+    // Ruinous for engines that go back; here a text of the full size takes a moment.
+    let text = "a".repeat(expr_limits::TEXT_BYTES_MAX);
+    let world = Roots::default().with("output", json!({ "text": text, "long": format!("{text}a") }));
+    let start = Instant::now();
+    assert_eq!(evaluate("output.text | matches('^(a+)+$')", &world), Ok(json!(true)));
+    assert_eq!(evaluate("output.text | matches('(a*)*b')", &world), Ok(json!(false)));
+    println!("two hostile patterns over 4 MiB: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    for filter in ["matches('a')", "squeeze"] {
+        let told = evaluate(&format!("output.long | {filter}"), &world).unwrap_err().to_string();
+        assert!(told.ends_with("takes at most 4 MiB of text"), "{told}");
+    }
+    let long = "a".repeat(expr_limits::PATTERN_BYTES_MAX + 1);
+    let told = evaluate(&format!("'a' | matches('{long}')"), &world).unwrap_err().to_string();
+    assert_eq!(told, "a pattern has at most 1000 bytes");
 }
