@@ -93,6 +93,7 @@ async fn ours(folder: &Path, plan: &Plan) -> Duration {
     std::fs::create_dir_all(&state).unwrap();
     let store = store::open(&state, "bench").unwrap();
     let ports = Ports {
+        ladders: Arc::default(),
         journal: store.journal.clone(),
         blobs: store.blobs.clone(),
         memory: Arc::new(StoreMemory(store.state.clone())),

@@ -53,7 +53,6 @@ pub fn ports(
         ids: Arc::new(SystemIds),
         readers,
         workspace: project.folder.clone(),
-        staging: project.state.join("staging"),
         project: project.id.to_string(),
         granted_paths: granted.to_vec(),
         attempts_max: standing.settings.limits.attempts_max as usize,

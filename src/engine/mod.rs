@@ -157,8 +157,6 @@ pub struct Ports {
     pub readers: Vec<Arc<dyn EventReader>>,
     /// The project folder: paths inside it count relative to it.
     pub workspace: PathBuf,
-    /// Where files wait for acceptance.
-    pub staging: PathBuf,
     /// Id of the project.
     pub project: String,
     /// Paths outside the workspace that the person named for this process.

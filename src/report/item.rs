@@ -101,7 +101,8 @@ impl TriedLine {
     #[must_use]
     pub fn text(&self) -> String {
         let rung = if self.rung.is_empty() { String::new() } else { format!(" {}", self.rung) };
-        let counted = if self.outcome == "accepted" || self.outcome == "running" || self.counted { "" } else { ", not counted" };
+        let counted =
+            if self.outcome == "accepted" || self.outcome == "running" || self.counted { "" } else { ", not counted" };
         let evidence = match self.evidence.as_str() {
             "" => String::new(),
             seen => format!(": {}", bounded(&clean(seen), 240)),

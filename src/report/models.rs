@@ -45,7 +45,8 @@ impl ModelWork {
     /// The work in one line.
     #[must_use]
     pub fn text(&self) -> String {
-        let rungs: Vec<String> = self.by_rung.iter().map(|(rung, count)| format!("{rung} {}", thousands(*count))).collect();
+        let rungs: Vec<String> =
+            self.by_rung.iter().map(|(rung, count)| format!("{rung} {}", thousands(*count))).collect();
         let rungs = if rungs.is_empty() { String::new() } else { format!(" ({})", rungs.join(", ")) };
         let shown = if self.unchecked { "unchecked" } else { "shown" };
         format!(

@@ -326,12 +326,13 @@ impl<'t> Scan<'t> {
                     let behind =
                         at + 1 + (self.text[at + 1..line_end].len() - self.text[at + 1..line_end].trim_start().len());
                     let is_code = self.text[behind..line_end].starts_with(|c: char| c.is_alphabetic() || c == '_');
-                    if is_code && self.text[behind..line_end].contains('(') && behind > at + 1 {
-                        if let Some(block) = self.statement(behind)
-                            && let Some(end) = self.accept(block, behind, true)
-                        {
-                            return Some(end);
-                        }
+                    if is_code
+                        && self.text[behind..line_end].contains('(')
+                        && behind > at + 1
+                        && let Some(block) = self.statement(behind)
+                        && let Some(end) = self.accept(block, behind, true)
+                    {
+                        return Some(end);
                     }
                 }
                 _ => {

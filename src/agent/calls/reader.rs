@@ -499,7 +499,7 @@ impl<'t> Reader<'t> {
             })
             .map_or(rest.len(), |(at, _)| at);
         let written = &rest[..end];
-        if rest[end..].chars().next().is_some_and(|c| is_word(c)) {
+        if rest[end..].chars().next().is_some_and(is_word) {
             return Err(Fault::Bad);
         }
         // Text that ends in a number may have been cut in the middle of it.

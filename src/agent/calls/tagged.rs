@@ -164,8 +164,8 @@ pub(super) fn body(text: &str, at: usize, offers: Offers<'_>, seen: &Seen) -> Bo
         if rest.is_empty() {
             break;
         }
-        if rest.starts_with("```") {
-            let word = rest[3..].find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len() - 3);
+        if let Some(fenced) = rest.strip_prefix("```") {
+            let word = fenced.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(fenced.len());
             at += 3 + word;
             continue;
         }

@@ -2,12 +2,15 @@
 
 use serde_json::Value;
 
+/// Whether a value fits a schema; why not, for the model.
+pub type Fits<'a> = dyn Fn(&Value) -> Result<(), String> + 'a;
+
 /// The output that a final text is. With a schema: the value in it that fits. Without: the value when the text is one
 /// and nothing else, else the text itself.
 ///
 /// # Errors
 /// What is wrong with the text, for the model.
-pub fn output(text: &str, fits: Option<&dyn Fn(&Value) -> Result<(), String>>) -> Result<Value, String> {
+pub fn output(text: &str, fits: Option<&Fits<'_>>) -> Result<Value, String> {
     let text = text.trim();
     let Some(fits) = fits else {
         return Ok(whole(text).unwrap_or_else(|| Value::String(text.to_owned())));

@@ -466,8 +466,7 @@ impl<'a> Attempt<'a> {
             return failed(FailureKind::ToolError, message);
         }
         let check = |value: &Value| (self.setup.fits)(value);
-        let fits: Option<&dyn Fn(&Value) -> Result<(), String>> =
-            if self.setup.schema.is_some() { Some(&check) } else { None };
+        let fits: Option<&answer::Fits<'_>> = if self.setup.schema.is_some() { Some(&check) } else { None };
         match answer::output(text, fits) {
             Ok(value) => {
                 let called = self.outcomes.iter().filter(|(_, outcome)| outcome.succeeded);

@@ -10,6 +10,7 @@ use crate::domain::verdict::Judge;
 
 /// One piece of work that the shell around the core has to see to.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a handful live at a time, and never long")]
 pub enum Due {
     /// Follows from the state alone: give it to `decide` at once.
     Consequence(Command),

@@ -70,7 +70,7 @@ pub(super) async fn attempt(
     };
     let ended = on_rung(ports, job, asking, trial, rung, &trial.complaints, recorder, Purpose::First).await;
     let failed = |end| Ok(Done { end, verdict: None });
-    match ended.0 {
+    match ended {
         Ended::Failed(failure) => failed(AttemptEnd::Failed(failure)),
         Ended::InDoubt { what, failure } => failed(AttemptEnd::Unknown { what, failure: Some(failure) }),
         Ended::Gone(why) => {
@@ -81,7 +81,7 @@ pub(super) async fn attempt(
             let verdict = check_output(ports, job, ready, &value, Some(&called)).await;
             let output = store(ports, value).await?;
             let claimed = (!claimed.is_empty()).then_some(claimed);
-            Ok(Done { end: AttemptEnd::Made { output, claimed, staged: ended.1 }, verdict: Some(verdict) })
+            Ok(Done { end: AttemptEnd::Made { output, claimed, staged: None }, verdict: Some(verdict) })
         }
     }
 }
@@ -112,7 +112,7 @@ pub async fn second(ports: &Ports, job: &Job, output: &Payload, recorder: &Recor
         return Ok(rejected(FailureKind::BadInput, format!("no second model stands beside `{now}` in the ladder")));
     };
     // The second model knows nothing of the first one's answer, nor of complaints about others.
-    let (ended, _) = on_rung(ports, job, asking, trial, &rung, &[], recorder, Purpose::Second).await;
+    let ended = on_rung(ports, job, asking, trial, &rung, &[], recorder, Purpose::Second).await;
     let value = match ended {
         Ended::Output { value, .. } => value,
         Ended::Failed(failure) => {
@@ -151,10 +151,10 @@ async fn on_rung(
     complaints: &[String],
     recorder: &Recorder,
     purpose: Purpose,
-) -> (Ended, Option<Payload>) {
+) -> Ended {
     let info = match ports.models.info(rung).await {
         Ok(info) => info,
-        Err(error) => return (Ended::Failed(model_failure(&error)), None),
+        Err(error) => return Ended::Failed(model_failure(&error)),
     };
     let step = job.definition();
     let model = crate::model::split_rung(rung).map_or(rung, |(_, model)| model);
@@ -182,15 +182,7 @@ async fn on_rung(
         limits: limits(step, &asking.spec),
     };
     let world = EngineWorld::new(ports, job, trial, rung, recorder, purpose);
-    let ended = turns::run(&setup, &world).await;
-    let staged = match &ended {
-        Ended::Output { .. } => world.staged().await,
-        _ => Ok(None),
-    };
-    match staged {
-        Ok(staged) => (ended, staged),
-        Err(failure) => (Ended::Failed(failure), None),
-    }
+    turns::run(&setup, &world).await
 }
 
 fn limits(step: &Step, spec: &AgentSpec) -> Limits {

@@ -140,9 +140,10 @@ fn sum(
     kwargs: Kwargs,
 ) -> Result<Engine, Error> {
     let attribute = match attribute {
-        Some(attribute) => Some(attribute),
-        None => kwargs.get::<Option<&str>>("attribute")?,
+        Some(attribute) => Some(attribute.to_owned()),
+        None => kwargs.get::<Option<String>>("attribute")?,
     };
+    let attribute = attribute.as_deref();
     let start = match start {
         Some(start) => Some(start),
         None => kwargs.get::<Option<Engine>>("start")?,

@@ -489,7 +489,6 @@ impl World {
             blobs: self.blobs.clone(),
             memory: Arc::new(FromJournal(journal.clone())),
             ladders: Arc::new(self.ladders.clone()),
-            staging: self.folder.path().join("staging"),
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
             model_servers: self.model_servers.clone(),

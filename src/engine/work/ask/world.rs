@@ -1,8 +1,6 @@
 //! The outside of an attempt: models through the broker, tools through the tool host, and all that must be durable
 //! before it is used.
 
-use std::path::PathBuf;
-
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
@@ -41,7 +39,6 @@ pub(super) struct EngineWorld<'a> {
     rung: &'a str,
     recorder: &'a Recorder,
     purpose: Purpose,
-    staging: PathBuf,
     /// Who waits in the broker's line.
     asker: String,
 }
@@ -55,23 +52,7 @@ impl<'a> EngineWorld<'a> {
         recorder: &'a Recorder,
         purpose: Purpose,
     ) -> Self {
-        let second = if purpose == Purpose::Second { "-second" } else { "" };
-        let folder = format!("{}/{}-{}-{}{second}", job.run, job.step, job.item, trial.attempt);
-        Self {
-            ports,
-            job,
-            trial,
-            rung,
-            recorder,
-            purpose,
-            staging: ports.staging.join(folder),
-            asker: job.run.to_string(),
-        }
-    }
-
-    /// What was written and waits for acceptance.
-    pub(super) async fn staged(&self) -> Result<Option<Payload>, Failure> {
-        Ok(None)
+        Self { ports, job, trial, rung, recorder, purpose, asker: job.run.to_string() }
     }
 
     async fn asked(&self, request: Request) -> Asked {
