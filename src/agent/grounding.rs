@@ -144,7 +144,7 @@ impl Grounds {
                 })
             };
             for text in values {
-                let is_name = is_path || names(NAMING) || names(CREATING) || looks_like_path(text);
+                let is_name = is_path || names(NAMING) || names(CREATING) || is_plainly_a_path(text);
                 if !is_name || is_given(text) || self.knows(text) {
                     continue;
                 }
@@ -266,14 +266,24 @@ fn looks_like_path(text: &str) -> bool {
         return false;
     }
     let is_deep = text.contains('/') && !text.contains(" / ") && !text.starts_with("//") && !text.contains("://");
-    let has_ending = text.rsplit_once('.').is_some_and(|(stem, ending)| {
+    (is_deep && text.chars().any(char::is_alphabetic)) || (has_ending(text) && text.split_whitespace().count() <= 4)
+}
+
+/// A name with an ending, as `a.pdf`.
+fn has_ending(text: &str) -> bool {
+    text.rsplit_once('.').is_some_and(|(stem, ending)| {
         !stem.is_empty()
             && (1..=5).contains(&ending.len())
             && ending.chars().all(|letter| letter.is_ascii_alphanumeric())
             && ending.chars().any(|letter| letter.is_ascii_alphabetic())
             && !stem.ends_with(' ')
-    });
-    (is_deep && text.chars().any(char::is_alphabetic)) || (has_ending && text.split_whitespace().count() <= 4)
+    })
+}
+
+/// A path beyond doubt, wherever it stands: `km/h` and `and/or` are none.
+fn is_plainly_a_path(text: &str) -> bool {
+    let is_rooted = ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start));
+    looks_like_path(text) && (is_rooted || (has_ending(text) && !text.contains(char::is_whitespace)))
 }
 
 fn bounded(text: &str) -> String {
@@ -355,6 +365,7 @@ mod tests {
     fn free_text_is_no_name() {
         assert_eq!(verdict("text", "Anything at all, with and/or between.", false), Ok(()));
         assert_eq!(verdict("query", "select 1 from t", false), Ok(()));
+        assert_eq!(verdict("unit", "km/h", false), Ok(()));
         assert!(verdict("text", "/path/to/file.pdf", false).is_err(), "a path is one wherever it stands");
     }
 }

@@ -159,7 +159,8 @@ impl Opaque {
                 self.field_end(text, at)
             } else {
                 match literal(text, name_before(text, at), Words::Refused) {
-                    Ok(read) => Some(read.end),
+                    // `1e9(`: what stands before the bracket is a literal by itself and leads nowhere.
+                    Ok(read) => (read.end > at).then_some(read.end),
                     Err((_, looked)) => {
                         self.cost += looked.saturating_sub(at);
                         None
@@ -196,6 +197,11 @@ impl Opaque {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_before_a_bracket_leads_on() {
+        assert_eq!(without_reasoning("1e9(<think>x</think>done").text, "1e9(done");
+    }
 
     #[track_caller]
     fn check(text: &str, left: &str, had_reasoning: bool) {

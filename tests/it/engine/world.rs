@@ -456,10 +456,6 @@ impl World {
         self.tools.in_flight.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.folder.path()
-    }
-
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.blobs
     }
