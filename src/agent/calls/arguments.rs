@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::names::{Offers, folded};
-use super::reader::{DEPTH_MAX, Node, Words, literal, number_of};
+use super::reader::{DEPTH_MAX, Node, Words, literal};
+use super::scalars::number_of;
 use super::shape::{Arguments, Raw};
 use super::{Call, Offered, Unread};
 use crate::domain::failure::FailureKind;

@@ -3,7 +3,8 @@
 
 use super::Offered;
 use super::names::{Offers, folded};
-use super::reader::{Words, callee, literal};
+use super::reader::{Words, literal};
+use super::words::callee;
 use crate::domain::failure::FailureKind;
 
 /// Why the text is an attempt at a call of a tool on offer, if it is one.

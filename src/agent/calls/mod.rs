@@ -15,12 +15,16 @@ mod prose;
 mod react;
 mod reader;
 mod reasoning;
+mod scalars;
 mod seen;
 mod shape;
 mod statements;
 mod tagged;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_limits;
+mod words;
 mod xml;
 
 use serde_json::{Map, Value};

@@ -3,9 +3,10 @@
 
 use super::meant;
 use super::names::Offers;
-use super::reader::{Node, Words, callee, literal};
+use super::reader::{Node, Words, literal};
 use super::shape::{Arguments, Raw, Standing};
 use super::statements::{self, Block};
+use super::words::callee;
 
 /// What unmarked text holds.
 #[derive(Debug)]

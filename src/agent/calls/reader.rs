@@ -4,6 +4,8 @@
 use serde_json::{Map, Number, Value};
 
 use super::marks::mark_at;
+use super::scalars::{number_of, unescape};
+use super::words::{callee, is_word, is_word_start, joiner, keyword};
 
 /// Deepest nesting that is read.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -123,6 +125,8 @@ pub(super) fn literal(text: &str, at: usize, words: Words) -> Result<Literal, (F
     }
 }
 
+const GEMMA_QUOTE: &str = "<|\"|>";
+const ESCAPE_QUOTE: &str = "<escape>";
 const INNER_QUOTES: &str = "quotes inside a text";
 const WITHOUT_QUOTES: &str = "a key or text without quotes";
 
@@ -631,67 +635,6 @@ impl<'t> Reader<'t> {
     }
 }
 
-const GEMMA_QUOTE: &str = "<|\"|>";
-const ESCAPE_QUOTE: &str = "<escape>";
-
-fn is_word_start(c: char) -> bool {
-    c.is_alphabetic() || c == '_' || c == '$'
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$'
-}
-
-/// The dotted name at the start, with dashes and colons where a word follows.
-pub(super) fn callee(rest: &str) -> &str {
-    let mut end = 0;
-    for (at, c) in rest.char_indices() {
-        let is_inner = matches!(c, '.' | '-' | ':' | '/')
-            && at > 0
-            && rest[at + 1..].starts_with(|c: char| is_word(c) || (c == ':' && rest[at..].starts_with("::")));
-        let is_second_colon = c == ':' && rest[..at].ends_with(':') && rest[at + 1..].starts_with(is_word);
-        if !(is_word(c) && (at > 0 || is_word_start(c)) || is_inner || is_second_colon) {
-            break;
-        }
-        end = at + c.len_utf8();
-    }
-    &rest[..end]
-}
-
-/// `key=` or `key:` of an argument, with its length.
-fn keyword(rest: &str) -> Option<(&str, usize)> {
-    let (unquoted, quote) = match rest.chars().next()? {
-        // `"key"=value`: seen in the wild.
-        quote @ ('"' | '\'') => (&rest[1..], Some(quote)),
-        _ => (rest, None),
-    };
-    let end = unquoted.find(|c: char| !(is_word(c) || c == '-'))?;
-    let key = &unquoted[..end];
-    if !key.starts_with(is_word_start) {
-        return None;
-    }
-    let mut after = &unquoted[end..];
-    if let Some(quote) = quote {
-        after = after.strip_prefix(quote)?;
-    }
-    let after = after.trim_start_matches(' ');
-    let value = after
-        .strip_prefix('=')
-        .filter(|value| !value.starts_with('='))
-        .or_else(|| after.strip_prefix(':').filter(|value| quote.is_none() && !value.starts_with(':')))?;
-    Some((key, rest.len() - value.len()))
-}
-
-/// What may stand between two calls: `+`, `and`, `or`, `|`, `&`, `;`.
-pub(super) fn joiner(rest: &str) -> Option<usize> {
-    for word in ["and ", "or ", "&&", "||", "+", "|", "&", ";", "and\n", "or\n"] {
-        if rest.starts_with(word) {
-            return Some(word.len());
-        }
-    }
-    None
-}
-
 /// Whether a quote between these can open a quotation inside of a text.
 fn opens(before: char, after: &str) -> bool {
     (before.is_whitespace() || matches!(before, '(' | '[' | '{' | '=' | ',' | ':' | '>'))
@@ -720,90 +663,4 @@ fn ends_value(after: &str, is_key: bool, is_in_rounds: bool) -> bool {
         || after.starts_with("<|")
         || after.starts_with("</")
         || after.starts_with("```")
-}
-
-/// The number as written in JSON or Python; none where it could be something else (`007`, `1.2.3`).
-pub(super) fn number_of(written: &str) -> Option<Number> {
-    let unsigned = written.strip_prefix(['+', '-']).unwrap_or(written);
-    let (whole, is_integer) = match unsigned.find(['.', 'e', 'E']) {
-        Some(end) => (&unsigned[..end], false),
-        None => (unsigned, true),
-    };
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') || unsigned == "." {
-        return None;
-    }
-    if whole.len() > 1 && whole.starts_with('0') {
-        return None;
-    }
-    if written.contains('_') {
-        let is_grouped = is_integer && whole.split('_').all(|part| !part.is_empty());
-        if !is_grouped {
-            return None;
-        }
-    }
-    let plain = written.replace('_', "");
-    let plain = plain.strip_prefix('+').unwrap_or(&plain);
-    if is_integer {
-        if let Ok(number) = plain.parse::<i64>() {
-            return Some(number.into());
-        }
-        return plain.parse::<u64>().ok().map(Into::into);
-    }
-    plain.parse::<f64>().ok().filter(|number| number.is_finite()).and_then(Number::from_f64)
-}
-
-/// Escapes resolved, and whether all of them are known; none where one is broken.
-fn unescape(written: &str) -> Option<(String, bool)> {
-    let mut out = String::with_capacity(written.len());
-    let mut is_known = true;
-    let mut rest = written;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let mut chars = rest[at + 1..].chars();
-        let c = chars.next()?;
-        rest = chars.as_str();
-        match c {
-            'n' => out.push('\n'),
-            't' => out.push('\t'),
-            'r' => out.push('\r'),
-            'b' => out.push('\u{8}'),
-            'f' => out.push('\u{c}'),
-            '/' | '\\' | '"' | '\'' => out.push(c),
-            '\n' => {}
-            'u' => match code_point(rest) {
-                Some((c, length)) => {
-                    out.push(c);
-                    rest = &rest[length..];
-                }
-                None => {
-                    is_known = false;
-                    out.push_str("\\u");
-                }
-            },
-            other => {
-                is_known = false;
-                out.push('\\');
-                out.push(other);
-            }
-        }
-    }
-    out.push_str(rest);
-    Some((out, is_known))
-}
-
-/// The character of `XXXX` or of a pair `XXXX\uXXXX`.
-fn code_point(rest: &str) -> Option<(char, usize)> {
-    let unit = |at: usize| {
-        let digits = rest.get(at..at + 4)?;
-        digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
-    };
-    let high = unit(0)?;
-    if (0xd800..0xdc00).contains(&high) {
-        if rest.get(4..6)? != "\\u" {
-            return None;
-        }
-        let low = unit(6).filter(|low| (0xdc00..0xe000).contains(low))?;
-        return Some((char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00))?, 10));
-    }
-    Some((char::from_u32(high)?, 4))
 }

@@ -3,8 +3,9 @@
 //! makes it text.
 
 use super::names::Offers;
-use super::reader::{Node, Words, callee, joiner, literal};
+use super::reader::{Node, Words, literal};
 use super::shape::{Raw, Standing, calls};
+use super::words::{callee, joiner};
 
 /// Calls, and where their block ended.
 #[derive(Clone, Debug)]

@@ -3,11 +3,12 @@
 use super::marks::{Mark, mark_at, next_mark};
 use super::meant;
 use super::names::Offers;
-use super::reader::{Fault, Node, Words, callee, literal};
+use super::reader::{Fault, Node, Words, literal};
 use super::reasoning::{Opaque, is_quoted};
 use super::seen::Seen;
 use super::shape::{Arguments, Raw, Standing, calls};
 use super::statements;
+use super::words::callee;
 use super::xml;
 
 /// What stands behind marks.
