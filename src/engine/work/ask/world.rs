@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use crate::agent::turns::{Asked, Called, Tool, World};
 use crate::domain::event::Usage;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::domain::identity::digest_value;
 use crate::domain::ids::Digest;
 use crate::domain::payload::Payload;
@@ -106,12 +106,12 @@ impl<'a> EngineWorld<'a> {
         if tool.repeat == RepeatClass::Read {
             return match self.twice_if_it_dies(&call).await {
                 Ok(value) => Called::Value(value),
-                Err(error) => ended(&error),
+                Err(error) => ended(&error, tool),
             };
         }
         if self.purpose == Purpose::Second {
             return Called::Error(Failure::new(
-                crate::domain::failure::FailureKind::Refused,
+                FailureKind::Refused,
                 "a second opinion changes nothing; say what you would call",
             ));
         }
@@ -153,7 +153,7 @@ impl<'a> EngineWorld<'a> {
                 Called::InDoubt { what, failure: tool_failure(&error) }
             }
             Err(error) => match self.recorder.call_ended(key, false, Payload::Inline(Value::Null)).await {
-                Ok(()) => ended(&error),
+                Ok(()) => ended(&error, tool),
                 Err(_) => gone(),
             },
         }
@@ -187,10 +187,14 @@ impl World for EngineWorld<'_> {
 }
 
 /// What an error of a tool means for the attempt: the model may look for another way, unless the server is gone or was
-/// too slow.
-fn ended(error: &ToolError) -> Called {
-    let failure = tool_failure(error);
+/// too slow. A server that is dead here has died in the same call before.
+fn ended(error: &ToolError, tool: &Tool) -> Called {
+    let failure = tool_failure(error).of_tool();
     match error {
+        ToolError::Died { message, .. } => {
+            let message = format!("the server `{}` died twice in this call of {}: {message}", tool.server, tool.tool);
+            Called::Failed(Failure::new(FailureKind::DiesInIt, message).of_tool())
+        }
         ToolError::Timeout { .. } => Called::Failed(failure),
         _ if failure.class() == FailureClass::Transient => Called::Failed(failure),
         _ => Called::Error(failure),
