@@ -2,6 +2,8 @@
 //! socket. Names of scenarios (S01 …) are those of the recorded failures of local models.
 
 mod replies;
+mod scenes;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
