@@ -33,6 +33,17 @@ pub enum Rung {
     Paid(String),
 }
 
+impl Rung {
+    /// The name of a free rung.
+    #[must_use]
+    pub fn local(&self) -> Option<&str> {
+        match self {
+            Self::Local(rung) => Some(rung),
+            Self::None | Self::Paid(_) => None,
+        }
+    }
+}
+
 /// The ladder as one task sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ladder {
