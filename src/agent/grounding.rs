@@ -38,8 +38,23 @@ const NAMING: &[&str] = &[
     "uri",
     "from",
 ];
-/// The same, for a thing that the tool may create.
+/// The same, for a thing that a tool that changes something may create.
 const CREATING: &[&str] = &["to", "target", "dest", "destination", "output"];
+/// Those of [`NAMING`] that are there before any tool makes anything.
+const SOURCES: &[&str] = &["from", "source", "src", "database", "url", "uri"];
+/// How deep arguments are looked into.
+const DEPTH_MAX: usize = 16;
+
+/// Which arguments of a tool may name what is not there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayBeNew {
+    /// None: it reads.
+    Nothing,
+    /// Where something goes to (`to`, `dest`, …): it changes something.
+    Targets,
+    /// These, and every path and name but those that it takes something from: it makes something.
+    Names,
+}
 
 /// What a task was given and has seen.
 #[derive(Clone, Debug, Default)]
@@ -118,47 +133,70 @@ impl Grounds {
         }
     }
 
-    /// Holds the arguments of a call against what was seen. `creates` names arguments that may be new.
+    /// Holds the arguments of a call against what was seen, those inside objects and lists too.
     ///
     /// # Errors
     /// The first argument that occurs nowhere.
-    pub fn check(&self, schema: &Value, arguments: &Map<String, Value>, creates: bool) -> Result<(), Ungrounded> {
-        for (name, value) in arguments {
-            let declared = schema.pointer(&format!("/properties/{}", name.replace('~', "~0").replace('/', "~1")));
-            let is_path = declared.and_then(|declared| declared.get("format")).and_then(Value::as_str) == Some("path");
-            let words: Vec<String> =
-                name.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase).collect();
-            let names = |list: &[&str]| words.last().is_some_and(|word| list.contains(&word.as_str()));
-            let may_be_new = creates && (is_path || names(NAMING) || names(CREATING));
-            let values: Vec<&str> = match value {
-                Value::String(text) => vec![text.as_str()],
-                Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
-                _ => Vec::new(),
-            };
-            let is_given = |text: &str| {
-                declared.is_some_and(|declared| {
-                    let listed = declared.get("enum").and_then(Value::as_array);
-                    declared.get("default").and_then(Value::as_str) == Some(text)
-                        || declared.get("const").and_then(Value::as_str) == Some(text)
-                        || listed.is_some_and(|list| list.iter().any(|known| known.as_str() == Some(text)))
-                })
-            };
-            for text in values {
-                let is_name = is_path || names(NAMING) || names(CREATING) || is_plainly_a_path(text);
-                if !is_name || is_given(text) || self.knows(text) {
-                    continue;
-                }
-                if may_be_new && self.may_be_made(text) {
-                    continue;
-                }
-                return Err(Ungrounded {
-                    argument: name.clone(),
-                    value: bounded(text),
-                    candidates: self.candidates(text),
-                });
+    pub fn check(
+        &self,
+        schema: &Value,
+        arguments: &Map<String, Value>,
+        may_be_new: MayBeNew,
+    ) -> Result<(), Ungrounded> {
+        self.check_object(schema, arguments, may_be_new, 0)
+    }
+
+    fn check_object(
+        &self,
+        schema: &Value,
+        arguments: &Map<String, Value>,
+        may_be_new: MayBeNew,
+        depth: usize,
+    ) -> Result<(), Ungrounded> {
+        arguments.iter().try_for_each(|(name, value)| {
+            let declared = schema.get("properties").and_then(|all| all.get(name)).unwrap_or(&Value::Null);
+            self.check_value(declared, name, value, may_be_new, depth + 1)
+        })
+    }
+
+    fn check_value(
+        &self,
+        declared: &Value,
+        name: &str,
+        value: &Value,
+        may_be_new: MayBeNew,
+        depth: usize,
+    ) -> Result<(), Ungrounded> {
+        match value {
+            Value::String(text) => self.check_text(declared, name, text, may_be_new),
+            Value::Array(list) if depth < DEPTH_MAX => {
+                // A list may be declared by what it holds, or as what it holds.
+                let of = declared.get("items").unwrap_or(declared);
+                list.iter().try_for_each(|value| self.check_value(of, name, value, may_be_new, depth + 1))
             }
+            Value::Object(map) if depth < DEPTH_MAX => self.check_object(declared, map, may_be_new, depth),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    fn check_text(&self, declared: &Value, name: &str, text: &str, may_be_new: MayBeNew) -> Result<(), Ungrounded> {
+        let is_path = declared.get("format").and_then(Value::as_str) == Some("path");
+        let words: Vec<String> = name.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase).collect();
+        let names = |list: &[&str]| words.last().is_some_and(|word| list.contains(&word.as_str()));
+        let is_new = match may_be_new {
+            MayBeNew::Nothing => false,
+            MayBeNew::Targets => names(CREATING),
+            MayBeNew::Names => names(CREATING) || ((is_path || names(NAMING)) && !names(SOURCES)),
+        };
+        let listed = declared.get("enum").and_then(Value::as_array);
+        let is_given = declared.get("default").and_then(Value::as_str) == Some(text)
+            || declared.get("const").and_then(Value::as_str) == Some(text)
+            || listed.is_some_and(|list| list.iter().any(|known| known.as_str() == Some(text)));
+        let is_name = is_path || names(NAMING) || names(CREATING) || is_path_for_sure(text);
+        if !is_name || is_given || self.knows(text) || (is_new && self.may_be_made(text)) {
+            return Ok(());
+        }
+        Err(Ungrounded { argument: name.to_owned(), value: bounded(text), candidates: self.candidates(text) })
     }
 
     /// Whether a name was seen: as it stands, or as a path made of a folder and a name that were both seen.
@@ -257,6 +295,13 @@ fn is_whole_name(text: &str) -> bool {
     looks_like_path(text) || (text.len() <= 80 && !text.trim().is_empty() && text.split_whitespace().count() <= 3)
 }
 
+/// A path whatever its argument is called: `N/A`, `km/h` and `and/or` are none.
+fn is_path_for_sure(text: &str) -> bool {
+    let begins = ["/", "./", "../", "~/"].iter().any(|begin| text.starts_with(begin));
+    let is_deep = begins || text.ends_with('/') || text.matches('/').count() > 1;
+    looks_like_path(text) && (is_deep || has_ending(text))
+}
+
 /// `a/b`, `a.pdf`, `~/x`; not prose, not a sentence, not an address of a site.
 fn looks_like_path(text: &str) -> bool {
     if text.is_empty() || text.len() > 4_096 || text.contains('\n') || text.split_whitespace().count() > 8 {
@@ -266,24 +311,19 @@ fn looks_like_path(text: &str) -> bool {
         return false;
     }
     let is_deep = text.contains('/') && !text.contains(" / ") && !text.starts_with("//") && !text.contains("://");
-    (is_deep && text.chars().any(char::is_alphabetic)) || (has_ending(text) && text.split_whitespace().count() <= 4)
+    (is_deep && text.chars().any(char::is_alphabetic)) || has_ending(text)
 }
 
-/// A name with an ending, as `a.pdf`.
+/// A few words of which the last ends like a file.
 fn has_ending(text: &str) -> bool {
-    text.rsplit_once('.').is_some_and(|(stem, ending)| {
+    let ends = text.rsplit_once('.').is_some_and(|(stem, ending)| {
         !stem.is_empty()
             && (1..=5).contains(&ending.len())
             && ending.chars().all(|letter| letter.is_ascii_alphanumeric())
             && ending.chars().any(|letter| letter.is_ascii_alphabetic())
             && !stem.ends_with(' ')
-    })
-}
-
-/// A path beyond doubt, wherever it stands: `km/h` and `and/or` are none.
-fn is_plainly_a_path(text: &str) -> bool {
-    let is_rooted = ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start));
-    looks_like_path(text) && (is_rooted || (has_ending(text) && !text.contains(char::is_whitespace)))
+    });
+    ends && text.split_whitespace().count() <= 4
 }
 
 fn bounded(text: &str) -> String {
@@ -325,7 +365,8 @@ mod tests {
 
     fn verdict(name: &str, value: &str, creates: bool) -> Result<(), Ungrounded> {
         let arguments = Map::from_iter([(name.to_owned(), json!(value))]);
-        grounds().check(&path_schema(), &arguments, creates)
+        let may_be_new = if creates { MayBeNew::Names } else { MayBeNew::Nothing };
+        grounds().check(&path_schema(), &arguments, may_be_new)
     }
 
     #[test]
@@ -365,7 +406,36 @@ mod tests {
     fn free_text_is_no_name() {
         assert_eq!(verdict("text", "Anything at all, with and/or between.", false), Ok(()));
         assert_eq!(verdict("query", "select 1 from t", false), Ok(()));
-        assert_eq!(verdict("unit", "km/h", false), Ok(()));
+        for text in ["N/A", "km/h", "TCP/IP", "application/json", "12/24/2024"] {
+            assert_eq!(verdict("text", text, false), Ok(()), "{text}");
+        }
         assert!(verdict("text", "/path/to/file.pdf", false).is_err(), "a path is one wherever it stands");
+    }
+
+    #[test]
+    fn what_a_tool_takes_something_from_is_never_new_and_where_it_goes_may_be() {
+        let verdict = |name: &str, value: &str, may_be_new| {
+            grounds().check(&path_schema(), &Map::from_iter([(name.to_owned(), json!(value))]), may_be_new).is_ok()
+        };
+        for may_be_new in [MayBeNew::Targets, MayBeNew::Names] {
+            assert!(verdict("to", "out/x.pdf", may_be_new));
+            assert!(verdict("from", "January/b-2.pdf", may_be_new));
+            assert!(!verdict("from", "January/b-3.pdf", may_be_new));
+            assert!(!verdict("to", "../x.pdf", may_be_new));
+        }
+        assert!(!verdict("path", "ratecon1.pdf", MayBeNew::Targets), "what deletes names what is there");
+    }
+
+    #[test]
+    fn arguments_inside_objects_and_lists_are_looked_at() {
+        let schema = json!({ "type": "object", "properties": {
+            "jobs": { "type": "array", "items": { "type": "object", "properties": {
+                "path": { "type": "string", "format": "path" }, "mode": { "enum": ["a/b/c"] } } } } } });
+        let verdict =
+            |arguments: Value| grounds().check(&schema, arguments.as_object().expect("an object"), MayBeNew::Nothing);
+        assert_eq!(verdict(json!({ "jobs": [{ "path": "January/b-2.pdf", "mode": "a/b/c" }] })), Ok(()));
+        let refused = verdict(json!({ "jobs": [{ "path": "January/b-2.pdf" }, { "path": "January/b-3.pdf" }] }));
+        assert_eq!(refused.expect_err("it is invented").argument, "path");
+        assert!(verdict(json!({ "jobs": [{ "mode": "d/e/f" }] })).is_err());
     }
 }

@@ -80,6 +80,8 @@ pub enum FailureKind {
     BadInput,
     /// The tool or server is not known.
     UnknownTool,
+    /// A tool server died in the call, was started again, and died in it again.
+    DiesInIt,
     /// Bad credentials or a permission of the system.
     Denied,
     /// A policy or a person said no.
@@ -117,7 +119,7 @@ impl FailureKind {
             | Self::Limit
             | Self::Disagreement
             | Self::Conflict => FailureClass::Wrong,
-            Self::Unworkable | Self::Missing | Self::BadInput | Self::UnknownTool | Self::Denied => {
+            Self::Unworkable | Self::Missing | Self::BadInput | Self::UnknownTool | Self::DiesInIt | Self::Denied => {
                 FailureClass::Permanent
             }
             Self::Refused => FailureClass::Refused,
@@ -164,6 +166,7 @@ impl FailureKind {
             Self::Missing => "missing",
             Self::BadInput => "bad input",
             Self::UnknownTool => "unknown tool",
+            Self::DiesInIt => "server dies in it",
             Self::Denied => "denied",
             Self::Refused => "refused",
         }
@@ -183,6 +186,9 @@ pub struct Failure {
     /// Which check it was, in the words of the plan: failures with the same kind and check are alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<String>,
+    /// A tool is the cause: no other model mends it, and no model server is waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_tool: bool,
 }
 
 /// Longest message kept in an event.
@@ -192,7 +198,7 @@ impl Failure {
     /// A failure with a bounded message.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: bounded(message.into()), hint: None, check: None }
+        Self { kind, message: bounded(message.into()), hint: None, check: None, of_tool: false }
     }
 
     /// What somebody told, with the hint that stands behind `; hint: ` or on a line of its own.
@@ -216,6 +222,12 @@ impl Failure {
     pub fn of_check(mut self, check: Option<String>) -> Self {
         self.check = check.map(bounded);
         self
+    }
+
+    /// The same with a tool as its cause.
+    #[must_use]
+    pub fn of_tool(self) -> Self {
+        Self { of_tool: true, ..self }
     }
 
     /// Whether two failures have the same cause as far as one can tell: the same kind and the same check.

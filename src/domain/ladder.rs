@@ -5,6 +5,7 @@
 //! | transient | tries left, and the rung can do the task | the same rung again after a back-off, uncounted |
 //! | transient | tries used up | another local rung whose server answers, uncounted |
 //! | transient | no such rung | wait for a model server, then the task fails as transient |
+//! | transient, of a tool | tries used up | the task fails |
 //! | transient, of the rung (no such model, window too small) | a rung behind | that one, uncounted; without one the task fails |
 //! | wrong | count below the threshold | one local rung on; the last local rung repeats |
 //! | wrong | count at the threshold, a paid rung left | the next paid rung |
@@ -30,6 +31,17 @@ pub enum Rung {
     Local(String),
     /// `claude` or `claude:MODEL`, paid.
     Paid(String),
+}
+
+impl Rung {
+    /// The name of a free rung.
+    #[must_use]
+    pub fn local(&self) -> Option<&str> {
+        match self {
+            Self::Local(rung) => Some(rung),
+            Self::None | Self::Paid(_) => None,
+        }
+    }
 }
 
 /// The ladder as one task sees it.
@@ -137,6 +149,7 @@ impl Ladder {
             {
                 Next::RetryAfter { wait_ms: backoff_ms(retry, standing.transient_in_row) }
             }
+            FailureClass::Transient if failure.of_tool => Next::Fail,
             FailureClass::Transient => self.after_transient(rung, standing, failure, outside),
             FailureClass::Wrong => self.after_counted(standing),
         }

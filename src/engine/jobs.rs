@@ -109,7 +109,8 @@ fn trial(run: &RunState, id: TaskId) -> Option<Trial> {
     let ladder = run.ladder(id.step)?.clone();
     let Some(task) = run.tasks.get(&id) else {
         let rung = ladder.first();
-        return Some(Trial { attempt: 1, rung, ladder, complaints: Vec::new(), turns: Vec::new(), calls: Vec::new() });
+        let (complaints, turns, calls, tried) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        return Some(Trial { attempt: 1, rung, ladder, complaints, turns, calls, tried });
     };
     let is_begun =
         matches!(task.phase, TaskPhase::Running { .. } | TaskPhase::Judging { .. } | TaskPhase::Placing { .. });
@@ -120,5 +121,6 @@ fn trial(run: &RunState, id: TaskId) -> Option<Trial> {
         complaints: task.complaints.clone(),
         turns: task.turns.clone(),
         calls: task.calls.clone(),
+        tried: task.tried.iter().filter_map(|tried| tried.rung.local().map(str::to_owned)).collect(),
     })
 }

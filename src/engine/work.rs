@@ -86,6 +86,8 @@ pub struct Trial {
     pub turns: Vec<TurnRecord>,
     /// Calls that were made already.
     pub calls: Vec<CallRecord>,
+    /// Local rungs of earlier attempts.
+    pub tried: Vec<String>,
 }
 
 /// What opening a step found out.

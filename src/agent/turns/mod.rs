@@ -388,7 +388,7 @@ impl<'a> Attempt<'a> {
         let setup = self.setup;
         let tool = setup.tools.iter().find(|tool| tool.offer.name == call.name).expect("only offered names are read");
         let is_read = tool.repeat == crate::domain::plan::RepeatClass::Read;
-        if let Err(ungrounded) = self.grounds.check(&tool.offer.parameters, &call.arguments, tool.creates) {
+        if let Err(ungrounded) = self.grounds.check(&tool.offer.parameters, &call.arguments, tool.may_name()) {
             let complaint = ungrounded.complaint(&call.name);
             self.refusals += 1;
             if self.refusals >= REFUSALS_MAX {

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use crate::agent::grounding::MayBeNew;
 use crate::domain::failure::Failure;
 use crate::domain::plan::RepeatClass;
 use crate::model::{ModelError, Offer, Reply, Request};
@@ -20,7 +21,7 @@ pub struct Tool {
     pub tool: String,
     /// What follows if a call's outcome stays unknown.
     pub repeat: RepeatClass,
-    /// It makes files: names that it is given may be new.
+    /// It makes something: the name that it is given for it may be new.
     pub creates: bool,
 }
 
@@ -29,6 +30,16 @@ impl Tool {
     #[must_use]
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.server, self.tool)
+    }
+
+    /// Which of its arguments may name what is not there yet.
+    #[must_use]
+    pub const fn may_name(&self) -> MayBeNew {
+        match self.repeat {
+            RepeatClass::Read => MayBeNew::Nothing,
+            RepeatClass::Idempotent | RepeatClass::Unsafe if self.creates => MayBeNew::Names,
+            RepeatClass::Idempotent | RepeatClass::Unsafe => MayBeNew::Targets,
+        }
     }
 }
 

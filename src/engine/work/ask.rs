@@ -108,13 +108,16 @@ pub async fn second(ports: &Ports, job: &Job, output: &Payload, recorder: &Recor
     let Rung::Local(now) = &trial.rung else {
         return Ok(rejected(FailureKind::Refused, "a paid answer is not compared".to_owned()));
     };
-    let Some(rung) = second_rung(ports, trial, now) else {
+    let Some(rung) = second_rung(ports, job, trial, now) else {
         return Ok(rejected(FailureKind::BadInput, format!("no second model stands beside `{now}` in the ladder")));
     };
     // The second model knows nothing of the first one's answer, nor of complaints about others.
     let ended = on_rung(ports, job, asking, trial, &rung, &[], recorder, Purpose::Second).await;
     let value = match ended {
         Ended::Output { value, .. } => value,
+        Ended::Failed(failure) if failure.kind == FailureKind::Disagreement => {
+            return Ok(rejected(failure.kind, failure.message));
+        }
         Ended::Failed(failure) => {
             let kind = if failure.class() == crate::domain::failure::FailureClass::Wrong {
                 FailureKind::Disagreement
@@ -134,11 +137,17 @@ pub async fn second(ports: &Ports, job: &Job, output: &Payload, recorder: &Recor
     Ok(rejected(FailureKind::Disagreement, format!("{} ({now} or {rung})", agreement::complaint(&found, true))))
 }
 
-/// The first of the seconds that is of another family than the model that answered, else the first other model.
-fn second_rung(ports: &Ports, trial: &Trial, now: &str) -> Option<String> {
+/// Who is asked for the second answer: the one that the plan names; else one of another family, best one that has not
+/// tried yet: of two that differed, a third one finds out which is right.
+fn second_rung(ports: &Ports, job: &Job, trial: &Trial, now: &str) -> Option<String> {
+    let named = job.definition().agree.as_ref().and_then(|agree| agree.with.as_deref());
+    if let Some(named) = named.filter(|named| *named != now) {
+        return Some(named.to_owned());
+    }
     let family = ports.ladders.family(now);
-    let others = || trial.ladder.seconds.iter().filter(|rung| rung.as_str() != now);
-    others().find(|rung| ports.ladders.family(rung) != family).or_else(|| others().next()).cloned()
+    let others = trial.ladder.seconds.iter().filter(|rung| rung.as_str() != now);
+    let rank = |rung: &&String| (ports.ladders.family(rung) == family, trial.tried.contains(rung));
+    others.min_by_key(rank).cloned()
 }
 
 #[expect(clippy::too_many_arguments, reason = "the two callers' context, passed on whole")]

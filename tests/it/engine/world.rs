@@ -59,7 +59,8 @@ pub(crate) struct Called {
     pub(crate) at_ms: u64,
 }
 
-/// Tools `fs.read` (read), `fs.write`, `box.keep` (idempotent), `box.look` (read), `box.send`, `shell.x` (unsafe).
+/// Tools `fs.read` (read), `fs.write`, `box.keep` (idempotent), `box.look` (read), `box.send`, `box.drop`, `box.save_file`,
+/// `shell.x` (unsafe).
 pub(crate) struct Tools {
     script: Box<ToolScript>,
     calls: Mutex<Vec<Called>>,
@@ -121,7 +122,7 @@ impl ToolBox for Tools {
     fn tools<'a>(&'a self, server: &'a str) -> BoxFuture<'a, Result<Arc<Vec<ToolSpec>>, ToolError>> {
         let names: &[&str] = match server {
             "fs" => &["read", "write"],
-            "box" => &["look", "keep", "send"],
+            "box" => &["look", "keep", "send", "drop", "save_file"],
             _ => &["x"],
         };
         let spec = |name: &&str| ToolSpec {

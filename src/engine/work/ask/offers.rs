@@ -121,8 +121,27 @@ fn tool_of(server: &str, tool: &ToolSpec) -> Tool {
         server: server.to_owned(),
         tool: tool.name.clone(),
         repeat: tool.repeat,
-        creates: tool.repeat != RepeatClass::Read,
+        creates: tool.repeat != RepeatClass::Read && makes(&tool.name),
     }
+}
+
+/// Whether a tool says by its name that it makes something new. One that deletes, moves or processes names what is there.
+fn makes(name: &str) -> bool {
+    const MAKING: &[&str] = &[
+        "add", "append", "build", "clone", "copy", "create", "download", "export", "generate", "init", "insert",
+        "make", "mkdir", "new", "put", "record", "register", "render", "save", "store", "touch", "upload", "upsert",
+        "write",
+    ];
+    let mut word = String::new();
+    let mut words = Vec::new();
+    for letter in name.chars() {
+        if !letter.is_alphanumeric() || letter.is_uppercase() {
+            words.push(std::mem::take(&mut word));
+        }
+        word.extend(letter.to_lowercase().filter(|letter| letter.is_alphanumeric()));
+    }
+    words.push(word);
+    words.iter().any(|word| MAKING.contains(&word.as_str()))
 }
 
 /// Models and their servers take letters, digits, `_` and `-`.

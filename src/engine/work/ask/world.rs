@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use crate::agent::turns::{Asked, Called, Tool, World};
 use crate::domain::event::Usage;
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::domain::identity::digest_value;
 use crate::domain::ids::Digest;
 use crate::domain::payload::Payload;
@@ -56,7 +56,7 @@ impl<'a> EngineWorld<'a> {
     }
 
     async fn asked(&self, request: Request) -> Asked {
-        let digest = request_digest(&request);
+        let digest = request_digest(self.rung, &request);
         if let Some(known) = self.trial.turns.iter().find(|turn| turn.request == digest) {
             match self.ports.blobs.read_value(&known.reply).map(serde_json::from_value::<Reply>) {
                 Ok(Ok(reply)) => return Asked::Reply(Box::new(reply)),
@@ -106,27 +106,38 @@ impl<'a> EngineWorld<'a> {
         if tool.repeat == RepeatClass::Read {
             return match self.twice_if_it_dies(&call).await {
                 Ok(value) => Called::Value(value),
-                Err(error) => ended(&error),
+                Err(error) => ended(&error, tool),
             };
         }
         if self.purpose == Purpose::Second {
-            return Called::Error(Failure::new(
-                crate::domain::failure::FailureKind::Refused,
-                "a second opinion changes nothing; say what you would call",
-            ));
+            return self.proposed(tool, &call);
         }
         self.effect(tool, &call, &key).await
     }
 
+    /// A call of the second model that would change something is never made: the first model's equal one answers it.
+    fn proposed(&self, tool: &Tool, call: &ToolCall) -> Called {
+        self.recorded(&call.call_key).unwrap_or_else(|| {
+            let arguments = shown(&Value::Object(call.arguments.clone()));
+            let (name, rung) = (tool.full_name(), self.rung);
+            let message = format!("the second model, {rung}, would call {name} {arguments}, and the first did not");
+            Called::Failed(Failure::new(FailureKind::Disagreement, message))
+        })
+    }
+
+    /// What a call that was made already came to.
+    fn recorded(&self, key: &str) -> Option<Called> {
+        let result = self.trial.calls.iter().find(|known| known.call == key)?.result.as_ref()?;
+        Some(match self.ports.blobs.read_value(result) {
+            Ok(value) => Called::Value(value),
+            Err(error) => Called::Gone(format!("a recorded result cannot be read: {error}")),
+        })
+    }
+
     /// A call that changes something: its intent is durable before it, its result after it.
     async fn effect(&self, tool: &Tool, call: &ToolCall, key: &str) -> Called {
-        if let Some(result) =
-            self.trial.calls.iter().find(|known| known.call == key).and_then(|known| known.result.as_ref())
-        {
-            return match self.ports.blobs.read_value(result) {
-                Ok(value) => Called::Value(value),
-                Err(error) => Called::Gone(format!("a recorded result cannot be read: {error}")),
-            };
+        if let Some(known) = self.recorded(key) {
+            return known;
         }
         let gone = || Called::Gone("the attempt is not open any more".to_owned());
         if self.recorder.call_started(key, &tool.full_name(), tool.repeat).await.is_err() {
@@ -153,7 +164,7 @@ impl<'a> EngineWorld<'a> {
                 Called::InDoubt { what, failure: tool_failure(&error) }
             }
             Err(error) => match self.recorder.call_ended(key, false, Payload::Inline(Value::Null)).await {
-                Ok(()) => ended(&error),
+                Ok(()) => ended(&error, tool),
                 Err(_) => gone(),
             },
         }
@@ -187,22 +198,29 @@ impl World for EngineWorld<'_> {
 }
 
 /// What an error of a tool means for the attempt: the model may look for another way, unless the server is gone or was
-/// too slow.
-fn ended(error: &ToolError) -> Called {
-    let failure = tool_failure(error);
+/// too slow. A server that is dead here has died in the same call before.
+fn ended(error: &ToolError, tool: &Tool) -> Called {
+    let failure = tool_failure(error).of_tool();
     match error {
+        ToolError::Died { message, .. } => {
+            let message = format!("the server `{}` died twice in this call of {}: {message}", tool.server, tool.tool);
+            Called::Failed(Failure::new(FailureKind::DiesInIt, message).of_tool())
+        }
         ToolError::Timeout { .. } => Called::Failed(failure),
         _ if failure.class() == FailureClass::Transient => Called::Failed(failure),
         _ => Called::Error(failure),
     }
 }
 
-/// What makes two requests the same: all that the model sees or is told, not how long we wait and how much room there is.
-fn request_digest(request: &Request) -> Digest {
+/// What makes two requests the same: who is asked, and all that the model sees or is told; not how long we wait and how
+/// much room there is.
+fn request_digest(rung: &str, request: &Request) -> Digest {
     let mut value = serde_json::to_value(request).expect("a request is plain data");
     if let Some(map) = value.as_object_mut() {
         map.remove("limits");
         map.remove("context_tokens");
+        // Two servers may have models of the same name.
+        map.insert("model".to_owned(), json!(rung));
     }
     digest_value(&value)
 }

@@ -1,7 +1,13 @@
 //! Attempts that ask models: the engine with its real broker and adapters, against the scripted model server on a real
 //! socket. Names of scenarios (S01 …) are those of the recorded failures of local models.
 
+mod agreement;
+mod batches;
+mod ladder;
 mod replies;
+mod scenes;
+mod servers;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
