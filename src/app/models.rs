@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, join_all};
 
 use super::place::Standing;
 use crate::config::Settings;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, StepKind};
 use crate::engine::ladders::is_paid;
 use crate::engine::{AgentCard, Ladders};
@@ -211,6 +211,12 @@ pub async fn prepare(
     let mut faults = Vec::new();
     for step in asking {
         match ladders.of(plan, step, card(step)) {
+            Ok(ladder) if ladder.local.iter().all(|rung| is_not_there(rung, &lists)) => {
+                let message = format!("step `{}` can ask nobody: no model of its ladder is there", step.id);
+                let rung = &ladder.local[0];
+                let hint = format!("fetch one, or name another ladder; the first rung is `{rung}`");
+                faults.push(Failure::new(FailureKind::ModelMissing, message).hint(hint));
+            }
             Ok(ladder) => lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder.local)),
             Err(failure) => faults.push(failure),
         }
@@ -264,10 +270,17 @@ fn missing(rung: &str, lists: &Lists) -> Option<String> {
         None => Some(format!("rung `{rung}`: no model server is called `{server}`")),
         Some(Err(error)) => Some(format!("rung `{rung}`: {error}; its tasks wait for it")),
         Some(Ok(models)) if models.iter().any(|known| is_same(&known.name, model)) => None,
-        Some(Ok(_)) => {
-            Some(format!("rung `{rung}`: `{server}` has no such model; fetch it with: ollmcp models pull {rung}"))
-        }
+        Some(Ok(_)) => Some(format!("rung `{rung}`: `{server}` has no such model (with Ollama: ollama pull {model})")),
     }
+}
+
+/// The rung's server answers, and has no such model.
+fn is_not_there(rung: &str, lists: &Lists) -> bool {
+    split_rung(rung).is_some_and(|(server, model)| match lists.get(server) {
+        Some(Ok(models)) => !models.iter().any(|known| is_same(&known.name, model)),
+        Some(Err(_)) => false,
+        None => true,
+    })
 }
 
 /// A name without a tag means `latest`.

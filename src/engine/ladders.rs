@@ -63,7 +63,7 @@ impl Ladders {
         if local.is_empty() {
             let message = format!("step `{}` asks a model, and its ladder has no local one", step.id);
             return Err(Failure::new(FailureKind::BadInput, message)
-                .hint("see `ollmcp models`; name one in `ladders`, as in `default: [ollama:qwen3:8b]`"));
+                .hint("name one in `ladders` of the configuration or the plan, as in `default: [ollama:qwen3:8b]`"));
         }
         let seconds = self.seconds(step, &local)?;
         let threshold = step.threshold.unwrap_or_else(|| if self.is_critical(step, name) { 1 } else { self.threshold });

@@ -9,7 +9,9 @@ use ollmcp::domain::run::{RunState, StepPhase, TaskPhase};
 use ollmcp::engine::supervisor::RunExit;
 use serde_json::{Value, json};
 
-use super::scenes::{NUMBER, all_right, batch, counts, ends, hasten, item_of, killed_after, right, story, values, worlds};
+use super::scenes::{
+    NUMBER, all_right, batch, counts, ends, hasten, item_of, killed_after, right, story, values, worlds,
+};
 use super::{failures, first, output, with_kills, world};
 use crate::engine::world::{Cut, World, echo, plan, task};
 use crate::model_server::{Answer, Asked, ModelServer};
@@ -266,7 +268,8 @@ async fn a_second_opinion_changes_nothing() {
         _ => Answer::tool("box_send", json!({ "n": 5 })),
     });
     let world = world(&server, &MODELS, "box.send", |call, _| echo(call));
-    let text = "name: p\nsteps:\n  - { id: a, agent: WORKER, prompt: Send 5., agree: true, ".to_owned() + NUMBER + " }\n";
+    let text =
+        "name: p\nsteps:\n  - { id: a, agent: WORKER, prompt: Send 5., agree: true, ".to_owned() + NUMBER + " }\n";
     let (_, state): (RunExit, RunState) = world.run(&plan(&text)).await;
     assert_eq!(world.calls().len(), 1, "{:?}", story(first(&state)));
     assert_eq!(failures(first(&state)), ["-"], "a call that is proposed alike is no disagreement");

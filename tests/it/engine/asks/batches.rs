@@ -192,7 +192,10 @@ async fn a_batch_that_is_killed_again_and_again_ends() {
                 None => DoubtAnswer::Again,
                 Some(_) => DoubtAnswer::Happened { output: Payload::Inline(json!("sent")) },
             };
-            booted.request(run, ollmcp::domain::command::Command::Answer { ask, answer, by: "ann".to_owned() }).await.unwrap();
+            booted
+                .request(run, ollmcp::domain::command::Command::Answer { ask, answer, by: "ann".to_owned() })
+                .await
+                .unwrap();
         }
         let frames = booted.gone().await;
         booted = world.boot(frames, Cut::Never).await;

@@ -10,7 +10,10 @@ use super::{failures, first, output, with_kills, world};
 use crate::engine::world::{echo, plan, task};
 use crate::model_server::{Answer, Asked, ModelServer};
 
-fn server(small: impl Fn(&Asked) -> Answer + Send + 'static, large: impl Fn(&Asked) -> Answer + Send + 'static) -> ModelServer {
+fn server(
+    small: impl Fn(&Asked) -> Answer + Send + 'static,
+    large: impl Fn(&Asked) -> Answer + Send + 'static,
+) -> ModelServer {
     let server = ModelServer::start(["m:8b", "n:8b"]);
     server.respond("m:8b", small);
     server.respond("n:8b", large);
@@ -100,7 +103,14 @@ async fn three_rungs_are_all_tried_although_two_failures_would_do() {
 
 #[tokio::test]
 async fn what_passes_by_itself_never_counts_and_never_climbs() {
-    for fault in [Answer::busy(), Answer::too_many(None), Answer::out_of_memory(), Answer::crashed(), Answer::cut(), Answer::reset()] {
+    for fault in [
+        Answer::busy(),
+        Answer::too_many(None),
+        Answer::out_of_memory(),
+        Answer::crashed(),
+        Answer::cut(),
+        Answer::reset(),
+    ] {
         let server = ModelServer::start(["m:8b", "n:8b"]);
         let shown = format!("{fault:?}");
         server.respond("m:8b", move |asked| if asked.nth < 2 { fault.clone() } else { right(asked) });

@@ -190,7 +190,7 @@ async fn with_fault(fault: Answer, more: &str) -> (ModelServer, World, RunExit, 
     let seen = AtomicUsize::new(0);
     server.respond("m:8b", move |asked| {
         let nth = seen.fetch_add(1, Ordering::SeqCst);
-        if (10..30).contains(&nth) && nth % 5 == 0 { fault.clone() } else { right(asked) }
+        if (10..30).contains(&nth) && nth.is_multiple_of(5) { fault.clone() } else { right(asked) }
     });
     server.respond("n:8b", right);
     let mut world = world(&server, &["m:8b", "n:8b"], "", |call, _| echo(call));
