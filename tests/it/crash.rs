@@ -7,7 +7,7 @@
 mod dump;
 mod effects;
 mod large;
-mod place;
+pub(crate) mod place;
 mod signals;
 mod starting;
 mod store;
