@@ -7,6 +7,7 @@
 mod dump;
 mod effects;
 mod large;
+mod models;
 pub(crate) mod place;
 mod signals;
 mod starting;
