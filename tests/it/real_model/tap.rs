@@ -46,6 +46,12 @@ impl Tap {
         }
     }
 
+    /// How many questions were asked since the last look.
+    pub(super) fn sent(&mut self) -> usize {
+        self.seen.extend(self.asked.try_iter());
+        self.seen.len()
+    }
+
     /// What was asked since the last look.
     pub(super) fn take(&mut self) -> Vec<Vec<u8>> {
         self.seen.extend(self.asked.try_iter());
