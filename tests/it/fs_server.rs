@@ -60,7 +60,7 @@ impl Fs {
     async fn call(&self, tool: &str, arguments: Value) -> Result<Value, (String, String)> {
         let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
         let (server, tool) = ("fs".into(), tool.into());
-        let call = ToolCall { server, tool, arguments, call_key: "k".into(), timeout_ms: 60_000 };
+        let call = ToolCall { server, tool, arguments, call_key: "k".into(), timeout_ms: 60_000, staging: None };
         match self.0.call(&call).await {
             Ok(result) => Ok(result.value),
             Err(ToolError::Reported { message, reason }) => Err((reason.unwrap_or_default(), message)),

@@ -166,7 +166,7 @@ impl Folding<'_> {
             }
             Event::AttemptSucceeded { task, attempt, output, claimed, staged } => {
                 self.running(*task, *attempt)?;
-                self.task_mut(*task)?.claims(claimed.as_deref());
+                self.task_mut(*task)?.claims(claimed.as_deref(), staged.as_ref());
                 self.judging(*task, output.clone(), staged.clone())
             }
             Event::AttemptFailed { task, attempt, failure } => {

@@ -25,6 +25,8 @@ use ollmcp::journal::memory::Memory;
 use ollmcp::journal::{AppendError, Frame, Journal, Position};
 use ollmcp::model::ModelServers;
 use ollmcp::plan_file::{Catalog, read};
+use ollmcp::servers::fs::{FsOptions, FsServer};
+use ollmcp::servers::host::{BuiltIn as _, BuiltInTool};
 use ollmcp::state::{Place, Reusable, Seen};
 use ollmcp::tool::{ToolBox, ToolCall, ToolError, ToolResult, ToolSpec};
 use serde_json::{Map, Value, json};
@@ -66,6 +68,7 @@ pub(crate) struct Tools {
     calls: Mutex<Vec<Called>>,
     in_flight: Arc<AtomicUsize>,
     clock: Arc<dyn Clock>,
+    files: Option<FsServer>,
 }
 
 impl fmt::Debug for Tools {
@@ -120,6 +123,18 @@ impl ToolBox for Tools {
     }
 
     fn tools<'a>(&'a self, server: &'a str) -> BoxFuture<'a, Result<Arc<Vec<ToolSpec>>, ToolError>> {
+        if let Some(files) = self.files.as_ref().filter(|_| server == "fs") {
+            let spec = |tool: BuiltInTool| ToolSpec {
+                name: tool.name.to_owned(),
+                description: tool.description.to_owned(),
+                input_schema: tool.input_schema,
+                output_schema: Some(tool.output_schema),
+                repeat: tool.repeat,
+                output_version: tool.output_version.to_owned(),
+            };
+            let specs = Arc::new(files.tools().into_iter().map(spec).collect());
+            return async move { Ok(specs) }.boxed();
+        }
         let names: &[&str] = match server {
             "fs" => &["read", "write"],
             "box" => &["look", "keep", "send", "drop", "save_file"],
@@ -150,6 +165,13 @@ impl ToolBox for Tools {
                 calls.len()
             };
             let _guard = InFlight::new(&self.in_flight);
+            if let Some(files) = self.files.as_ref().filter(|_| call.server == "fs") {
+                let value = files.call(&call.tool, call.arguments.clone(), call.staging.as_deref());
+                return value.map(|value| ToolResult { value }).map_err(|refusal| ToolError::Reported {
+                    message: refusal.message,
+                    reason: serde_json::to_value(refusal.kind).unwrap().as_str().map(str::to_owned),
+                });
+            }
             let reply = (self.script)(call, number);
             play(reply, &call.server).await.map(|value| ToolResult { value })
         }
@@ -418,7 +440,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(tokio::time::Instant::now()));
         let tools =
-            Tools { script: Box::new(tools), calls: Mutex::default(), in_flight: Arc::default(), clock: clock.clone() };
+            Tools { script: Box::new(tools), calls: Mutex::default(), in_flight: Arc::default(), clock: clock.clone(), files: None };
         let tables = Tables {
             script: Box::new(tables),
             ops: AtomicUsize::new(0),
@@ -465,6 +487,29 @@ impl World {
         self.clock.now_ms()
     }
 
+    /// Where attempts keep their files.
+    pub(crate) fn staging(&self) -> std::path::PathBuf {
+        self.folder.path().join(".ollmcp/staging")
+    }
+
+    /// The project folder.
+    pub(crate) fn workspace(&self) -> std::path::PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The tools `fs` are those of our own server, on the project folder.
+    pub(crate) fn with_files(mut self) -> Self {
+        let options = FsOptions {
+            workspace: self.workspace(),
+            granted: Vec::new(),
+            spill: None,
+            staging: Some(self.staging()),
+        };
+        let tools = Arc::get_mut(&mut self.tools).expect("no engine is booted yet");
+        tools.files = Some(FsServer::new(&options).unwrap());
+        self
+    }
+
     /// An engine on a journal that holds these frames.
     pub(crate) async fn boot(&self, frames: Vec<Frame>, cut: Cut) -> Booted {
         self.boot_on(Memory::from_frames(frames), cut).await
@@ -498,6 +543,7 @@ impl World {
             workspace: self.folder.path().to_owned(),
             project: "p".to_owned(),
             granted_paths: Vec::new(),
+            staging: Arc::new(ollmcp::engine::Staging::new(self.staging())),
             attempts_max: self.attempts_max,
         };
         let engine = Engine::start(ports, BTreeMap::new(), RegistryDoor::default()).await.unwrap();
