@@ -124,7 +124,7 @@ pub(super) fn walk(
             let mut seen = 0;
             view.names(&rest).map_err(|error| place.refusal("list", &error))?;
             listing.folder(&mut found, Path::new(""), &mut seen).map_err(|()| too_many(&shown))?;
-            found.files.sort_unstable_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
+            found.sort();
             return Ok((shown, found));
         }
         At::Here { .. } => return single(shown, None, matcher),
@@ -153,7 +153,7 @@ pub(super) fn walk(
             Err(error) => found.miss(error_path(&error, &real, &prefix), &reason(&error)),
         }
     }
-    found.files.sort_unstable_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
+    found.sort();
     Ok((shown, found))
 }
 
@@ -286,6 +286,11 @@ impl Found {
         let name = rest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let bytes = if kind.is_dir() { 0 } else { metadata.len() };
         self.files.push(Listed { path: format!("{prefix}{text}"), name, bytes, is_folder: kind.is_dir() });
+    }
+
+    fn sort(&mut self) {
+        self.files.sort_unstable_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
+        self.unreadable.sort_by(|left, right| left["path"].as_str().cmp(&right["path"].as_str()));
     }
 
     fn miss(&mut self, path: String, reason: &str) {

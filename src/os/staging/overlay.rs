@@ -252,6 +252,8 @@ impl Overlay {
     /// # Errors
     /// What the system says.
     pub fn names(&self, rest: &Path) -> io::Result<BTreeSet<OsString>> {
+        // Without a slash at its end, as the changes have it.
+        let rest: &Path = &rest.components().collect::<PathBuf>();
         let mut names = BTreeSet::new();
         match open_beneath(&self.root, rest, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(folder) => {
