@@ -93,6 +93,9 @@ impl Staging {
         for path in entries.flatten().map(|entry| entry.path()).filter(|path| !kept.contains(path)) {
             swept(&path);
         }
+        if kept.is_empty() {
+            swept(&self.of_run(run));
+        }
     }
 
     /// Sweeps away what runs that are over have left. Blocks.

@@ -65,7 +65,11 @@ async fn one(check: &Check, scope: &(dyn Lookup + Sync), facts: &Facts<'_>) -> R
         }
         Check::File { path, exists, parses, changed } => {
             let path = text_of(path, scope)?;
-            Ok(file::look(facts, &path, &file::Wanted { exists: *exists, parses: parses.as_deref(), changed: *changed }))
+            Ok(file::look(
+                facts,
+                &path,
+                &file::Wanted { exists: *exists, parses: parses.as_deref(), changed: *changed },
+            ))
         }
         Check::Sql { database, query, equals } => {
             let database = text_of(database, scope)?;

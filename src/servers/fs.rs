@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::fs_list::PAGE_FILES_MAX;
 use super::fs_paths::Territory;
+use super::fs_view::View;
 use super::host::{self, BuiltIn, BuiltInTool, Refusal, ServeError, arguments};
 use super::spill::Spill;
-use super::fs_view::View;
 use super::{fs_list, fs_staged, fs_text, fs_write};
 use crate::domain::failure::FailureKind;
 use crate::domain::plan::RepeatClass;

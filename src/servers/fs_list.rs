@@ -312,10 +312,13 @@ fn escaped(path: &Path) -> String {
 }
 
 fn reason(error: &ignore::Error) -> String {
-    error.io_error().map_or_else(|| error.to_string(), |io| match io.kind() {
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound => io_reason(io),
-        _ => error.to_string(),
-    })
+    error.io_error().map_or_else(
+        || error.to_string(),
+        |io| match io.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound => io_reason(io),
+            _ => error.to_string(),
+        },
+    )
 }
 
 fn error_path(error: &ignore::Error, real: &Path, prefix: &str) -> String {

@@ -127,9 +127,30 @@ impl Dice {
 }
 
 const PATHS: &[&str] = &[
-    "a.txt", "b.txt", "d/x.txt", "d/e/z.txt", "d", "d/e", "empty", "l", "l/x.txt", "f", "run.sh", "n/new.txt", "n",
-    "n/m/deep.txt", "d/x.txt/below", "empty/in.txt", "l/e/z.txt", "c", "c/a.txt", "../out.txt", ".git/config", ".",
-    ".ollmcp/x", "d/../a.txt",
+    "a.txt",
+    "b.txt",
+    "d/x.txt",
+    "d/e/z.txt",
+    "d",
+    "d/e",
+    "empty",
+    "l",
+    "l/x.txt",
+    "f",
+    "run.sh",
+    "n/new.txt",
+    "n",
+    "n/m/deep.txt",
+    "d/x.txt/below",
+    "empty/in.txt",
+    "l/e/z.txt",
+    "c",
+    "c/a.txt",
+    "../out.txt",
+    ".git/config",
+    ".",
+    ".ollmcp/x",
+    "d/../a.txt",
 ];
 
 fn operation(dice: &mut Dice) -> (&'static str, Value) {
@@ -177,7 +198,14 @@ fn both(seed: u64, count: usize, looks: bool) -> (Scene, Scene) {
         let other = comparable(staged.staged(tool, arguments.clone()), folders);
         told.push(format!("{tool} {arguments}"));
         assert_eq!(one, other, "seed {seed}:\n{}", told.join("\n"));
-        for (tool, arguments) in looks.then_some([("list", json!({ "root": ".", "folders": true })), ("search", json!({ "root": ".", "text": "o" }))]).into_iter().flatten() {
+        for (tool, arguments) in looks
+            .then_some([
+                ("list", json!({ "root": ".", "folders": true })),
+                ("search", json!({ "root": ".", "text": "o" })),
+            ])
+            .into_iter()
+            .flatten()
+        {
             let one = comparable(plain.direct(tool, arguments.clone()), folders);
             let other = comparable(staged.staged(tool, arguments.clone()), folders);
             assert_eq!(one, other, "seed {seed}:\n{}\n{tool}", told.join("\n"));
@@ -363,12 +391,7 @@ fn a_folder_that_is_no_attempts_is_refused() {
     for folder in ["work", "staging", "staging/../work", "staging/none"] {
         call(&scene.folder.path().join(folder)).unwrap_err();
     }
-    let untold = FsServer::new(&FsOptions {
-        workspace: scene.work(),
-        granted: Vec::new(),
-        spill: None,
-        staging: None,
-    });
+    let untold = FsServer::new(&FsOptions { workspace: scene.work(), granted: Vec::new(), spill: None, staging: None });
     let arguments = json!({ "path": "a.txt" }).as_object().unwrap().clone();
     let refusal = untold.unwrap().call("read", arguments, Some(&scene.staging())).unwrap_err();
     assert!(refusal.message.contains("was not told"), "{}", refusal.message);
@@ -399,7 +422,8 @@ fn of_two_attempts_on_one_path_the_first_to_be_accepted_has_it() {
 #[test]
 fn a_list_that_leads_out_of_the_tree_is_none() {
     for path in ["../x", "/etc/x", ""] {
-        let text = json!({ "version": 1, "changes": { path: { "base": { "is": "absent" }, "now": { "is": "absent" } } } });
+        let text =
+            json!({ "version": 1, "changes": { path: { "base": { "is": "absent" }, "now": { "is": "absent" } } } });
         Manifest::from_value(text).unwrap_err();
     }
     let newer = json!({ "version": 2, "changes": {} });

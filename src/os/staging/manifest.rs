@@ -251,8 +251,7 @@ impl Manifest {
     /// The changes for people: moves in one line, folders only where nothing else names them.
     #[must_use]
     pub fn listed(&self) -> Vec<Listed> {
-        let sources: BTreeSet<&str> =
-            self.changes.values().filter_map(|change| change.moved_from.as_deref()).collect();
+        let sources: BTreeSet<&str> = self.changes.values().filter_map(|change| change.moved_from.as_deref()).collect();
         let mut out = Vec::new();
         for (path, change) in &self.changes {
             let is_source = change.now == Stand::Absent && sources.contains(path.as_str());

@@ -133,7 +133,9 @@ pub fn place_pacing(
     let mut folders: Vec<&str> = left.iter().copied().filter(|path| now(path).is_folder()).collect();
     by_depth(&mut folders);
     folders.iter().try_for_each(|path| mover.put(path))?;
-    left.iter().filter(|path| !now(path).is_folder() && *now(path) != Stand::Absent).try_for_each(|path| mover.put(path))?;
+    left.iter()
+        .filter(|path| !now(path).is_folder() && *now(path) != Stand::Absent)
+        .try_for_each(|path| mover.put(path))?;
     let mut gone: Vec<&str> = left.iter().copied().filter(|path| *now(path) == Stand::Absent).collect();
     by_depth(&mut gone);
     gone.iter().rev().try_for_each(|path| mover.put(path))
@@ -327,12 +329,7 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    fn step(
-        &mut self,
-        step: Move,
-        path: &str,
-        act: impl FnOnce(&Self) -> io::Result<()>,
-    ) -> Result<(), MoveError> {
+    fn step(&mut self, step: Move, path: &str, act: impl FnOnce(&Self) -> io::Result<()>) -> Result<(), MoveError> {
         let made = (self.pace)(&step).and_then(|()| act(self));
         made.map_err(|source| {
             if source.get_ref().is_some_and(|inner| inner.is::<ChangedNow>()) {

@@ -316,7 +316,8 @@ impl Overlay {
     /// # Errors
     /// [`OverlayError`]; nothing is changed then.
     pub fn put_file(&mut self, path: &str, content: &[u8], mode: Option<u32>) -> Result<(), OverlayError> {
-        let written = self.manifest.changes.iter().filter(|(other, change)| *other != path && change.moved_from.is_none());
+        let written =
+            self.manifest.changes.iter().filter(|(other, change)| *other != path && change.moved_from.is_none());
         let written: u64 = written.map(|(_, change)| change.now.bytes()).sum();
         if written + content.len() as u64 > WRITTEN_BYTES_MAX {
             return Err(OverlayError::TooLarge);

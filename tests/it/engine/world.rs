@@ -439,8 +439,13 @@ impl World {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(tokio::time::Instant::now()));
-        let tools =
-            Tools { script: Box::new(tools), calls: Mutex::default(), in_flight: Arc::default(), clock: clock.clone(), files: None };
+        let tools = Tools {
+            script: Box::new(tools),
+            calls: Mutex::default(),
+            in_flight: Arc::default(),
+            clock: clock.clone(),
+            files: None,
+        };
         let tables = Tables {
             script: Box::new(tables),
             ops: AtomicUsize::new(0),
@@ -499,12 +504,8 @@ impl World {
 
     /// The tools `fs` are those of our own server, on the project folder.
     pub(crate) fn with_files(mut self) -> Self {
-        let options = FsOptions {
-            workspace: self.workspace(),
-            granted: Vec::new(),
-            spill: None,
-            staging: Some(self.staging()),
-        };
+        let options =
+            FsOptions { workspace: self.workspace(), granted: Vec::new(), spill: None, staging: Some(self.staging()) };
         let tools = Arc::get_mut(&mut self.tools).expect("no engine is booted yet");
         tools.files = Some(FsServer::new(&options).unwrap());
         self

@@ -50,12 +50,7 @@ pub(super) struct EngineWorld<'a> {
 }
 
 impl<'a> EngineWorld<'a> {
-    pub(super) fn new(
-        ports: &'a Ports,
-        job: &'a Job,
-        trial: &'a Trial,
-        on: &On<'a>,
-    ) -> Self {
+    pub(super) fn new(ports: &'a Ports, job: &'a Job, trial: &'a Trial, on: &On<'a>) -> Self {
         let On { rung, recorder, purpose, staging, .. } = *on;
         Self { ports, job, trial, rung, recorder, purpose, staging, asker: job.run.to_string() }
     }
