@@ -25,13 +25,13 @@ use ollmcp::journal::memory::Memory;
 use ollmcp::journal::{AppendError, Frame, Journal, Position};
 use ollmcp::model::ModelServers;
 use ollmcp::plan_file::{Catalog, read};
-use ollmcp::servers::fs::{FsOptions, FsServer};
-use ollmcp::servers::host::{BuiltIn as _, BuiltInTool};
 use ollmcp::state::{Place, Reusable, Seen};
 use ollmcp::tool::{ToolBox, ToolCall, ToolError, ToolResult, ToolSpec};
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
+
+use super::own_files::OwnFiles;
 
 const WRITER: &str =
     "---\nname: DATABASE_WRITER\ndescription: writes rows\nformat: 1\ndeterministic: true\n---\nWrite.\n";
@@ -68,7 +68,7 @@ pub(crate) struct Tools {
     calls: Mutex<Vec<Called>>,
     in_flight: Arc<AtomicUsize>,
     clock: Arc<dyn Clock>,
-    files: Option<FsServer>,
+    pub(crate) files: Option<OwnFiles>,
 }
 
 impl fmt::Debug for Tools {
@@ -124,15 +124,7 @@ impl ToolBox for Tools {
 
     fn tools<'a>(&'a self, server: &'a str) -> BoxFuture<'a, Result<Arc<Vec<ToolSpec>>, ToolError>> {
         if let Some(files) = self.files.as_ref().filter(|_| server == "fs") {
-            let spec = |tool: BuiltInTool| ToolSpec {
-                name: tool.name.to_owned(),
-                description: tool.description.to_owned(),
-                input_schema: tool.input_schema,
-                output_schema: Some(tool.output_schema),
-                repeat: tool.repeat,
-                output_version: tool.output_version.to_owned(),
-            };
-            let specs = Arc::new(files.tools().into_iter().map(spec).collect());
+            let specs = Arc::new(files.specs());
             return async move { Ok(specs) }.boxed();
         }
         let names: &[&str] = match server {
@@ -166,11 +158,7 @@ impl ToolBox for Tools {
             };
             let _guard = InFlight::new(&self.in_flight);
             if let Some(files) = self.files.as_ref().filter(|_| call.server == "fs") {
-                let value = files.call(&call.tool, call.arguments.clone(), call.staging.as_deref());
-                return value.map(|value| ToolResult { value }).map_err(|refusal| ToolError::Reported {
-                    message: refusal.message,
-                    reason: serde_json::to_value(refusal.kind).unwrap().as_str().map(str::to_owned),
-                });
+                return files.answer(call);
             }
             let reply = (self.script)(call, number);
             play(reply, &call.server).await.map(|value| ToolResult { value })
@@ -419,7 +407,7 @@ pub(crate) struct World {
     tables: Arc<Tables>,
     blobs: Arc<Blobs>,
     pub(crate) clock: Arc<dyn Clock>,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     pub(crate) attempts_max: usize,
     /// Model servers by name.
     pub(crate) model_servers: ModelServers,
@@ -490,25 +478,6 @@ impl World {
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now_ms()
-    }
-
-    /// Where attempts keep their files.
-    pub(crate) fn staging(&self) -> std::path::PathBuf {
-        self.folder.path().join(".ollmcp/staging")
-    }
-
-    /// The project folder.
-    pub(crate) fn workspace(&self) -> std::path::PathBuf {
-        self.folder.path().to_owned()
-    }
-
-    /// The tools `fs` are those of our own server, on the project folder.
-    pub(crate) fn with_files(mut self) -> Self {
-        let options =
-            FsOptions { workspace: self.workspace(), granted: Vec::new(), spill: None, staging: Some(self.staging()) };
-        let tools = Arc::get_mut(&mut self.tools).expect("no engine is booted yet");
-        tools.files = Some(FsServer::new(&options).unwrap());
-        self
     }
 
     /// An engine on a journal that holds these frames.
