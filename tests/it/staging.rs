@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use ollmcp::os::staging::{Claims, Kind, Manifest, MoveError, conflicts, place, place_pacing};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 /// A workspace with a server on it, and a staging folder.
 struct Scene {
     folder: tempfile::TempDir,
+    staging: tempfile::TempDir,
     server: FsServer,
 }
 
@@ -23,19 +24,35 @@ impl Scene {
         Self::granting(&[])
     }
 
+    /// With the staging folder where no file of the workspace can be linked; `None`: there is no such place here.
+    fn apart() -> Option<Self> {
+        let staging = tempfile::tempdir_in("/dev/shm").ok()?;
+        let scene = Self::over(staging, &[]);
+        let device = |path: &Path| fs::metadata(path).unwrap().dev();
+        (device(&scene.work()) != device(&scene.staging())).then(|| scene.plants())
+    }
+
     fn granting(granted: &[PathBuf]) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), granted)
+    }
+
+    /// With the staging folder beneath `staging`, on another file system perhaps.
+    fn over(staging: tempfile::TempDir, granted: &[PathBuf]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (work, staging) = (folder.path().join("work"), folder.path().join("staging"));
-        fs::create_dir_all(staging.join("run/attempt")).unwrap();
-        fs::create_dir(&work).unwrap();
-        let options =
-            FsOptions { workspace: work, granted: granted.to_vec(), spill: None, staging: Some(staging.clone()) };
-        Self { server: FsServer::new(&options).unwrap(), folder }
+        let (workspace, granted) = (folder.path().join("work"), granted.to_vec());
+        fs::create_dir_all(staging.path().join("run/attempt")).unwrap();
+        fs::create_dir(&workspace).unwrap();
+        let options = FsOptions { workspace, granted, spill: None, staging: Some(staging.path().to_owned()) };
+        Self { server: FsServer::new(&options).unwrap(), folder, staging }
     }
 
     /// A tree with something of everything.
     fn planted() -> Self {
-        let scene = Self::new();
+        Self::new().plants()
+    }
+
+    fn plants(self) -> Self {
+        let scene = self;
         for (path, text) in [
             ("a.txt", "one\ntwo\n"),
             ("b.txt", "bee\n"),
@@ -63,7 +80,7 @@ impl Scene {
     }
 
     fn staging(&self) -> PathBuf {
-        self.folder.path().join("staging/run/attempt")
+        self.staging.path().join("run/attempt")
     }
 
     fn direct(&self, tool: &str, arguments: Value) -> Result<Value, Refusal> {
@@ -187,7 +204,11 @@ fn comparable(answer: Result<Value, Refusal>, folders: [&Path; 2]) -> Value {
 
 /// The same calls, made at once in one tree and staged in another one.
 fn both(seed: u64, count: usize, looks: bool) -> (Scene, Scene) {
-    let (plain, staged) = (Scene::planted(), Scene::planted());
+    same(seed, count, looks, Scene::planted())
+}
+
+fn same(seed: u64, count: usize, looks: bool, staged: Scene) -> (Scene, Scene) {
+    let plain = Scene::planted();
     let before = tree(&staged.work());
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut told = Vec::new();
@@ -225,6 +246,19 @@ fn an_attempt_sees_what_it_would_see_in_the_workspace_and_leaves_the_same_tree()
         assert_eq!(tree(&staged.work()), tree(&plain.work()), "seed {seed}: {manifest:#?}");
         staged.place().unwrap();
         assert_eq!(tree(&staged.work()), tree(&plain.work()), "seed {seed}: placed again");
+    }
+}
+
+#[test]
+fn the_staging_folder_may_lie_on_another_file_system() {
+    for seed in 1000..1060 {
+        let Some(scene) = Scene::apart() else {
+            println!("skipped: no second file system here");
+            return;
+        };
+        let (plain, staged) = same(seed, 24, true, scene);
+        staged.place().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(tree(&staged.work()), tree(&plain.work()), "seed {seed}");
     }
 }
 
@@ -388,8 +422,9 @@ fn a_folder_that_is_no_attempts_is_refused() {
         let arguments = json!({ "path": "a.txt", "text": "x" }).as_object().unwrap().clone();
         scene.server.call("write", arguments, Some(staging))
     };
-    for folder in ["work", "staging", "staging/../work", "staging/none"] {
-        call(&scene.folder.path().join(folder)).unwrap_err();
+    let staging = scene.staging.path();
+    for folder in [scene.work(), staging.to_owned(), staging.join("../work"), staging.join("none")] {
+        call(&folder).unwrap_err();
     }
     let untold = FsServer::new(&FsOptions { workspace: scene.work(), granted: Vec::new(), spill: None, staging: None });
     let arguments = json!({ "path": "a.txt" }).as_object().unwrap().clone();
@@ -401,8 +436,8 @@ fn a_folder_that_is_no_attempts_is_refused() {
 #[test]
 fn of_two_attempts_on_one_path_the_first_to_be_accepted_has_it() {
     let scene = Scene::planted();
-    fs::create_dir(scene.folder.path().join("staging/run/other")).unwrap();
-    let other = scene.folder.path().join("staging/run/other");
+    let other = scene.staging.path().join("run/other");
+    fs::create_dir(&other).unwrap();
     for (folder, text) in [(scene.staging(), "first\n"), (other.clone(), "second\n")] {
         for path in ["a.txt", "new/own.txt"] {
             let path = if path == "a.txt" { path.to_owned() } else { format!("new/{}", &text[..5]) };
