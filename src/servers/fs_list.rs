@@ -133,7 +133,7 @@ pub(super) fn walk(
     let mut found = Found::default();
     let metadata = fs::metadata(&real).map_err(|error| place.refusal("look up", &error))?;
     if !metadata.is_dir() {
-        return single(shown, metadata.is_file().then(|| metadata.len()), matcher);
+        return single(shown, metadata.is_file().then_some(metadata.len()), matcher);
     }
     // A folder that cannot be opened would otherwise look like an empty one.
     fs::read_dir(&real).map_err(|error| place.refusal("list", &error))?;

@@ -39,6 +39,9 @@ pub(super) enum At {
     Here { rest: PathBuf, node: Node },
 }
 
+/// What stands somewhere: the word for it, and its length.
+pub(super) type Standing = (&'static str, u64);
+
 /// Where a link in a listing leads.
 #[derive(Debug)]
 pub(super) enum Linked {
@@ -106,7 +109,7 @@ impl<'a> View<'a> {
     }
 
     /// What stands at a path, and its length; `None`: nothing.
-    pub(super) fn stat(&self, path: &str) -> Result<(Place, Option<(&'static str, u64)>), Refusal> {
+    pub(super) fn stat(&self, path: &str) -> Result<(Place, Option<Standing>), Refusal> {
         let place = self.territory.locate(path, Access::Read)?;
         let at = match self.at(&place, true) {
             Err(refusal) if refusal.kind == FailureKind::Missing => return Ok((place, None)),

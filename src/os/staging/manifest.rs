@@ -186,8 +186,7 @@ impl Manifest {
             }
             File::open(folder.join(FILE))?.sync_all()?;
             File::open(folder)?.sync_all()?;
-            let parent = folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all());
-            parent
+            folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
         };
         sync().map_err(|source| ManifestError::System { folder: folder.to_owned(), source })?;
         Ok(Some(Self { seen: BTreeMap::new(), ..found }))
