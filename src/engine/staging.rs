@@ -98,6 +98,13 @@ impl Staging {
         }
     }
 
+    /// A run leaves its supervisor: only what it has accepted stays claimed.
+    pub fn leave(&self, state: &RunState) {
+        let is_placing =
+            |task: &TaskId| state.tasks.get(task).is_some_and(|task| matches!(task.phase, TaskPhase::Placing { .. }));
+        self.claims.retain(|(run, task)| *run != state.head.run || is_placing(task));
+    }
+
     /// Sweeps away what runs that are over have left. Blocks.
     pub fn sweep(&self, goes_on: impl Fn(RunId) -> bool) {
         let Ok(entries) = fs::read_dir(&self.root) else { return };

@@ -634,6 +634,7 @@ impl SupervisorState {
 
     fn leave(&mut self, exit: RunExit) -> Result<(), ActorProcessingErr> {
         self.has_left = true;
+        self.ports.staging.leave(&self.run);
         Ok(self.registry.cast(RegistryMessage::Left { run: self.run.head.run, exit })?)
     }
 

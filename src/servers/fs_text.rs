@@ -135,8 +135,12 @@ pub(super) fn search(view: &View<'_>, said: &SearchArguments) -> Result<Value, R
             continue;
         }
         // A file that went away since is no match.
-        let Ok((_, file, _)) = view.open_file(&listed.path) else { continue };
+        let Ok((_, file, _)) = view.glance(&listed.path) else { continue };
+        let before = matches.len();
         files += u64::from(search_file(file, &listed.path, &needle, said.ignore_case, limit, &mut matches).is_some());
+        if matches.len() > before {
+            view.remember(&listed.path);
+        }
     }
     let is_truncated = matches.len() > limit;
     matches.truncate(limit);

@@ -80,8 +80,25 @@ impl<'a> View<'a> {
         Err(place.refusal("open", &Errno::LOOP.into()))
     }
 
-    /// Opens an ordinary file for reading; its place, its length.
+    /// Opens an ordinary file for reading, and remembers what it is; its place, its length.
     pub(super) fn open_file(&self, path: &str) -> Result<(Place, File, u64), Refusal> {
+        self.opened(path, true)
+    }
+
+    /// The same for a look that may come to nothing.
+    pub(super) fn glance(&self, path: &str) -> Result<(Place, File, u64), Refusal> {
+        self.opened(path, false)
+    }
+
+    /// Remembers what a file is, after a glance that found something.
+    pub(super) fn remember(&self, path: &str) {
+        if self.overlay.is_some() {
+            // A file that went away since is remembered as that.
+            let _ = self.opened(path, true);
+        }
+    }
+
+    fn opened(&self, path: &str, remembers: bool) -> Result<(Place, File, u64), Refusal> {
         let place = self.territory.locate(path, Access::Read)?;
         match self.at(&place, true)? {
             At::Direct(direct) => {
@@ -93,7 +110,7 @@ impl<'a> View<'a> {
                     let failed = |error: io::Error| place.refusal("open", &error);
                     let file = self.overlay().borrow().open_file(&rest, &node).map_err(failed)?;
                     let (place, mut file, bytes) = ordinary(place, file)?;
-                    if content.is_none() {
+                    if content.is_none() && remembers {
                         self.saw_file(&rest, &mut file).map_err(|error| place.refusal("read", &error))?;
                     }
                     Ok((place, file, bytes))

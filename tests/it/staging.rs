@@ -340,11 +340,17 @@ fn a_change_rests_on_what_was_read_not_on_what_stands_there_when_it_is_made() {
     let scene = Scene::planted();
     scene.does("read", json!({ "path": "a.txt" }));
     scene.does("stat", json!({ "path": "new.txt" }));
+    scene.does("search", json!({ "root": ".", "text": "bee" }));
     scene.plant("a.txt", "somebody else\n");
     scene.plant("new.txt", "somebody else\n");
+    scene.plant("b.txt", "somebody else\n");
+    scene.plant("d/x.txt", "somebody else\n");
+    scene.does("write", json!({ "path": "b.txt", "text": "mine\n" }));
+    scene.does("write", json!({ "path": "d/x.txt", "text": "mine\n" }));
     scene.does("write", json!({ "path": "a.txt", "text": "mine\n" }));
     scene.does("write", json!({ "path": "new.txt", "text": "mine\n" }));
-    assert_eq!(conflicts(&scene.work(), &scene.manifest()).unwrap(), ["a.txt", "new.txt"]);
+    let changed = conflicts(&scene.work(), &scene.manifest()).unwrap();
+    assert_eq!(changed, ["a.txt", "b.txt", "new.txt"], "and `d/x.txt` was never read");
 }
 
 #[test]

@@ -59,6 +59,11 @@ impl<K: Ord + Clone> Claims<K> {
         self.held().remove(of);
     }
 
+    /// Keeps those claims for which `keeps` holds.
+    pub fn retain(&self, mut keeps: impl FnMut(&K) -> bool) {
+        self.held().retain(|of, _| keeps(of));
+    }
+
     /// Waits until nobody moves files. Blocks.
     pub fn moving(&self) -> Moving<'_> {
         Moving(self.moving.lock().unwrap_or_else(PoisonError::into_inner))
