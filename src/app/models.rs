@@ -168,8 +168,7 @@ pub async fn prepare(
         ..Ladders::default()
     };
     let mut lines = Vec::new();
-    let asking: Vec<_> =
-        plan.steps().iter().filter(|step| matches!(&step.kind, StepKind::Agent { prompt: Some(_), .. })).collect();
+    let asking: Vec<_> = plan.steps().iter().filter(|step| step.kind.asks_a_model()).collect();
     if asking.is_empty() {
         return Prepared { ladders, lines, faults: Vec::new() };
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::database::{DatabaseError, Difference, Expectation, Verification};
 use crate::domain::ids::TaskId;
-use crate::domain::plan::StepKind;
 use crate::domain::run::{RunState, TaskPhase};
 use crate::engine::Ports;
 use crate::engine::jobs::Jobs;
@@ -42,7 +41,7 @@ pub async fn verify(ports: &Ports, run: &RunState) -> Result<Vec<OnDatabase>, Ve
     let mut lost: BTreeMap<String, Vec<Difference>> = BTreeMap::new();
     let mut jobs = Jobs::new(ports.blobs.clone());
     for (id, task) in &run.tasks {
-        let writes = matches!(run.step(id.step).kind, StepKind::Agent { .. });
+        let writes = run.step(id.step).kind.writes_rows();
         let (true, TaskPhase::Done { output, .. }) = (writes, &task.phase) else { continue };
         match work::expectation(ports, &jobs.task(run, *id), task.identity).await {
             Ok((address, expectation)) => expected.entry(address).or_default().push(expectation),

@@ -13,7 +13,9 @@ use crate::domain::nearest::nearest;
     name = "ollmcp",
     version,
     before_help = "Example: ollmcp run pdf_tables -i folder=invoices -i database=sqlite:invoices.db",
-    after_help = "This version runs plans that need no model. Local models, Claude and goals in words are not in it yet.",
+    after_help = "A question in words is answered from the files of this folder, by a local model that only reads:\n  \
+        ollmcp \"Which of the invoices in January are from Rosen Bakery?\"\n\
+        Claude, and goals that need a plan, are not in this version.",
     disable_help_subcommand = true,
     subcommand_required = false
 )]
@@ -72,7 +74,9 @@ pub enum Verb {
         after_help = "happened  the call took effect: the task goes on with --output, and its checks run on that\n\
             again     it did not, or may be done twice: the call is made again\n\
             skip      leave the task out\n\
-            fail      count the task as failed"
+            fail      count the task as failed\n\
+            go        of a step that is held because its items fail alike: go on with it\n\
+            stop      of such a step: set aside or fail what is left of it"
     )]
     Answer(AnswerArgs),
     /// Count a run's rows again, on the database itself
@@ -108,9 +112,9 @@ pub enum Verb {
     /// Look into parts of the program, for tests and for reports of faults
     #[command(hide = true, before_help = "Example: ollmcp debug parse-calls < replies.jsonl")]
     Debug(DebugArgs),
-    /// A goal in words
+    /// A question in words
     #[command(external_subcommand)]
-    Goal(Vec<String>),
+    Question(Vec<String>),
 }
 
 /// Words of `run`.
@@ -191,7 +195,7 @@ pub struct RowsArgs {
 pub struct AnswerArgs {
     /// The question's id, or a unique beginning of it
     pub id: String,
-    /// `happened`, `again`, `skip` or `fail`
+    /// `happened`, `again`, `skip` or `fail`; of a held step `go` or `stop`
     pub answer: String,
     /// What the call gave, when it `happened`
     #[arg(long, value_name = "JSON")]
@@ -361,20 +365,27 @@ pub struct ToolServerArgs {
     pub paths: Vec<PathBuf>,
 }
 
-/// What follows words that are no verb.
-pub(super) fn goal(words: &[String]) -> CliError {
+/// The question that words which are no verb ask.
+///
+/// # Errors
+/// They look like a verb that was misspelt, or hold options.
+pub(super) fn asked(words: &[String]) -> Result<String, CliError> {
     let command = Args::command();
     let near = |word: &str| nearest(word, command.get_subcommands().map(clap::Command::get_name)).map(str::to_owned);
-    let plain: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    match plain.as_slice() {
-        [first, ..] if near(first).is_some() => {
+    let question = words.join(" ").trim().to_owned();
+    match words {
+        _ if question.is_empty() => Err(CliError::usage("the question is empty")),
+        [first, ..] if !first.contains(char::is_whitespace) && near(first).is_some() => {
             let verb = near(first).unwrap_or_default();
-            CliError::usage(format!("`{first}` is no verb of ollmcp")).hint(format!("did you mean `ollmcp {verb}`?"))
+            Err(CliError::usage(format!("`{first}` is no verb of ollmcp"))
+                .hint(format!("did you mean `ollmcp {verb}`?"))
+                .hint("a question stands in quotes: ollmcp \"Which files are here?\""))
         }
-        [word] if !word.contains(char::is_whitespace) => {
-            CliError::usage(format!("`{word}` is no verb of ollmcp")).hint("`ollmcp --help` lists the verbs")
+        [word] if !word.contains(char::is_whitespace) => Err(CliError::usage(format!("`{word}` is no verb of ollmcp"))
+            .hint("`ollmcp --help` lists the verbs; a question has more than one word")),
+        [_, rest @ ..] if rest.iter().any(|word| word.starts_with("--")) => {
+            Err(CliError::usage("options stand before the question").hint("ollmcp --json \"Which files are here?\""))
         }
-        _ => CliError::usage("a goal in words is not in this version: planning comes with the local models")
-            .hint("write a plan file and `ollmcp run` it; `ollmcp explain pdf_tables` shows one"),
+        _ => Ok(question),
     }
 }

@@ -20,6 +20,7 @@ mod ls;
 mod offline;
 mod output;
 mod plan_source;
+mod question;
 mod resume;
 mod rows;
 mod run;
@@ -153,6 +154,6 @@ fn dispatch(args: Args, environment: BTreeMap<String, String>) -> Result<Exit, C
         Verb::Completion(args) => Ok(completion::completion(&args)),
         Verb::ToolServer(args) => tool_server::tool_server(&context, &args),
         Verb::Debug(args) => Ok(debug::debug(&args)),
-        Verb::Goal(words) => Err(args::goal(&words)),
+        Verb::Question(words) => question::question(&context, &words),
     }
 }

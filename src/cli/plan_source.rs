@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::CliError;
 use super::output;
 use crate::app::place::Standing;
-use crate::config::shipped::{FoundPlan, find_plan, plan_names};
+use crate::config::shipped::{FoundPlan, PLANS, find_plan, plan_names};
 use crate::domain::nearest::nearest;
 use crate::domain::plan::{Plan, StepKind};
 use crate::domain::run::{RunState, StepPhase};
@@ -41,6 +41,16 @@ pub(super) fn find_and_read(standing: &Standing, name: &str, is_json: bool) -> R
             Err(error)
         }
     }
+}
+
+/// A plan of the binary, whatever the person's own plans are called.
+pub(super) fn shipped(standing: &Standing, name: &str) -> Result<Plan, CliError> {
+    let plan = PLANS.iter().find(|plan| plan.name == name).expect("named by the program itself");
+    let read = plan_file::read(plan.text.as_bytes(), &catalog(standing));
+    read.map(|read| read.plan).map_err(|faults| {
+        output::err(&faults.render(name, false));
+        CliError::usage(format!("the shipped plan `{name}` cannot be run with this configuration"))
+    })
 }
 
 /// Whether the servers of all that is left of a run are declared, as they were when it was accepted.

@@ -16,7 +16,6 @@ use crate::app::store::blobs_dir;
 use crate::database::{Databases as _, RowsPage};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::Digest;
-use crate::domain::plan::StepKind;
 use crate::domain::run::{RunState, TaskPhase};
 use crate::journal::blobs::Blobs;
 use crate::report::{SHAPE_VERSION, text};
@@ -76,7 +75,7 @@ pub(super) fn rows(context: &Context, args: &RowsArgs) -> Result<Exit, CliError>
 fn identities(state: &RunState, blobs: &Blobs) -> BTreeMap<String, Vec<Digest>> {
     let mut by_database: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
     for (id, task) in &state.tasks {
-        let writes = matches!(state.step(id.step).kind, StepKind::Agent { .. });
+        let writes = state.step(id.step).kind.writes_rows();
         if let (true, TaskPhase::Done { output, .. }, Some(identity)) = (writes, &task.phase, task.identity)
             && let Ok(output) = blobs.read_value(output)
             && let Some(address) = output.get("database").and_then(Value::as_str)

@@ -6,18 +6,19 @@ use serde_json::{Map, Value};
 
 use super::access::LAST;
 use super::args::RunArgs;
-use super::context::{Context, project_of, quoted};
+use super::context::{Context, OwnStore, project_of, quoted};
 use super::error::CliError;
 use super::exit::Exit;
 use super::plan_source::{FoundAndRead, find_and_read};
 use super::{output, watch};
 use crate::app::databases;
 use crate::app::place::Standing;
+use crate::config::project::Project;
 use crate::database::address::Address;
 use crate::domain::event::Origin;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::RunId;
-use crate::domain::plan::InputKind;
+use crate::domain::plan::{InputKind, Plan};
 use crate::domain::run::{Head, accept};
 use crate::engine::supervisor::Beginning;
 use crate::engine::work::known_addresses;
@@ -49,25 +50,53 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
         let state = state.ok_or_else(|| CliError::failed("the state store lost the run"))?;
         return watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted);
     }
-    let run = RunId(crate::app::new_uuid());
-    let origin = Origin {
-        project: project.id.to_string(),
-        plan_source: source.clone(),
-        fresh: args.fresh,
-        name: args.name,
-        granted: granted.iter().filter_map(|path| path.to_str()).map(str::to_owned).collect(),
-    };
-    output::err(&format!("run {} · {}\n", run.short(), text::plan_text(plan.name(), &source)));
-    for (name, value) in &inputs {
-        output::err(&format!("  {name} = {}\n", text::bounded(&value.to_string(), 200)));
+    let fresh = Fresh { plan: &plan, source: &source, inputs, granted: &granted, name: args.name, fresh: args.fresh };
+    fresh.start(context, &standing, project, own)
+}
+
+/// A run that is about to be accepted.
+#[derive(Debug)]
+pub(super) struct Fresh<'a> {
+    pub(super) plan: &'a Plan,
+    /// Where the plan comes from, as people are told.
+    pub(super) source: &'a str,
+    pub(super) inputs: Map<String, Value>,
+    /// Paths outside the project that the person named.
+    pub(super) granted: &'a [PathBuf],
+    pub(super) name: Option<String>,
+    /// Nothing is taken over from earlier runs.
+    pub(super) fresh: bool,
+}
+
+impl Fresh<'_> {
+    /// Accepts the run and works on it.
+    pub(super) fn start(
+        self,
+        context: &Context,
+        standing: &Standing,
+        project: &Project,
+        own: OwnStore,
+    ) -> Result<Exit, CliError> {
+        let run = RunId(crate::app::new_uuid());
+        let origin = Origin {
+            project: project.id.to_string(),
+            plan_source: self.source.to_owned(),
+            fresh: self.fresh,
+            name: self.name,
+            granted: self.granted.iter().filter_map(|path| path.to_str()).map(str::to_owned).collect(),
+        };
+        output::err(&format!("run {} · {}\n", run.short(), text::plan_text(self.plan.name(), self.source)));
+        for (name, value) in &self.inputs {
+            output::err(&format!("  {name} = {}\n", text::bounded(&value.to_string(), 200)));
+        }
+        output::err(&format!(
+            "  state in {}; stopped or killed, it goes on with: {}\n",
+            project.state.display(),
+            context.resume(run)
+        ));
+        let beginning = Beginning::New(Box::new(accept(run, self.plan, self.inputs, origin)));
+        watch::watch(context, standing, own, run, beginning, self.granted)
     }
-    output::err(&format!(
-        "  state in {}; stopped or killed, it goes on with: {}\n",
-        project.state.display(),
-        context.resume(run)
-    ));
-    let beginning = Beginning::New(Box::new(accept(run, &plan, inputs, origin)));
-    watch::watch(context, &standing, own, run, beginning, &granted)
 }
 
 /// A name is typed again in place of an id: it must not be mistaken for one, and a shell must take it as one word.
@@ -103,14 +132,14 @@ fn again(args: &RunArgs) -> String {
 }
 
 /// An unfinished run of the same plan and inputs.
-fn is_same(head: &Head, plan: &crate::domain::plan::Plan, inputs: &Map<String, Value>) -> bool {
+pub(super) fn is_same(head: &Head, plan: &Plan, inputs: &Map<String, Value>) -> bool {
     head.end.is_none() && &head.inputs == inputs && head.plan == plan.name()
 }
 
 /// The run's inputs, with paths made to hold in the project folder, and the paths outside it that the person named.
 pub(super) fn inputs_of(
     standing: &Standing,
-    plan: &crate::domain::plan::Plan,
+    plan: &Plan,
     given: &[String],
 ) -> Result<(Map<String, Value>, Vec<PathBuf>), CliError> {
     let mut pairs = Vec::new();
@@ -130,11 +159,7 @@ pub(super) fn inputs_of(
 }
 
 /// Addresses of databases that are known already: what is wrong with one is said before anything is done for it.
-fn addresses_fit(
-    standing: &Standing,
-    plan: &crate::domain::plan::Plan,
-    inputs: &Map<String, Value>,
-) -> Result<(), CliError> {
+fn addresses_fit(standing: &Standing, plan: &Plan, inputs: &Map<String, Value>) -> Result<(), CliError> {
     for (step, address) in known_addresses(plan, inputs) {
         databases::fits(&address, standing.folder()).map_err(|error| {
             let told = Failure::told(FailureKind::BadInput, &error.to_string());
@@ -145,7 +170,7 @@ fn addresses_fit(
 }
 
 /// What lies outside the project folder of what a person typed for an input: the path itself, and where it leads.
-fn named_outside(standing: &Standing, plan: &crate::domain::plan::Plan, name: &str, value: &str) -> Vec<PathBuf> {
+fn named_outside(standing: &Standing, plan: &Plan, name: &str, value: &str) -> Vec<PathBuf> {
     let folder = standing.folder();
     let path = match kind_of(plan, name) {
         Some(InputKind::Path) => folder.join(value),
@@ -163,12 +188,12 @@ fn named_outside(standing: &Standing, plan: &crate::domain::plan::Plan, name: &s
     if real == path { vec![path] } else { vec![path, real] }
 }
 
-fn kind_of(plan: &crate::domain::plan::Plan, name: &str) -> Option<InputKind> {
+fn kind_of(plan: &Plan, name: &str) -> Option<InputKind> {
     plan.raw().inputs.iter().find(|input| input.name == name).map(|input| input.kind)
 }
 
 /// What a person types is relative to the folder they stand in: made to hold in the project folder.
-fn typed(standing: &Standing, plan: &crate::domain::plan::Plan, name: &str, value: &str) -> String {
+fn typed(standing: &Standing, plan: &Plan, name: &str, value: &str) -> String {
     match kind_of(plan, name) {
         Some(InputKind::Path) if !value.is_empty() => in_project(standing, value),
         Some(InputKind::String) => {

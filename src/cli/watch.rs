@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::context::{Context, OwnStore, project_of, socket};
 use super::error::CliError;
 use super::exit::Exit;
-use super::output;
 use super::signals::{Ask, Signals};
+use super::{output, question};
 use crate::api::server::ControlSocket;
 use crate::app::place::Standing;
 use crate::app::{models, running, store};
@@ -195,7 +195,9 @@ fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &R
     let word = line::state_word(&state.head, false);
     let blobs = own.store.blobs.clone();
     let report = EndReport::new(&state, word, before.as_ref(), &|payload| blobs.read_value(payload).ok());
-    if context.is_json {
+    if question::is_question(&state) {
+        question::tell(context, &state, &blobs, &report);
+    } else if context.is_json {
         output::json(&report);
     } else {
         output::out(&end::text(&report));

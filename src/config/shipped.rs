@@ -27,6 +27,7 @@ pub const AGENTS: &[Shipped] = &[
 pub const PLANS: &[Shipped] = &[
     Shipped { name: "invoices", text: include_str!("../../plans/invoices.yaml") },
     Shipped { name: "pdf_tables", text: include_str!("../../plans/pdf_tables.yaml") },
+    Shipped { name: "question", text: include_str!("../../plans/question.yaml") },
 ];
 
 /// Endings of plan files, in the order they are tried.

@@ -227,6 +227,19 @@ impl StepKind {
             Self::Agent { .. } => "agent",
         }
     }
+
+    /// Whether its attempts ask a model.
+    #[must_use]
+    pub const fn asks_a_model(&self) -> bool {
+        matches!(self, Self::Agent { prompt: Some(_), .. })
+    }
+
+    /// Whether its attempts write rows the deterministic way: what a model says about databases and rows counts for
+    /// nothing.
+    #[must_use]
+    pub const fn writes_rows(&self) -> bool {
+        matches!(self, Self::Agent { prompt: None, .. })
+    }
 }
 
 /// Where the items of a step come from.

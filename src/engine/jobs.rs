@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::values::{ItemSource, Scope, StepView};
-use super::work::{Job, Trial};
+use super::work::{Complaint, Job, Trial};
+use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::{ItemIndex, StepIndex, TaskId};
 use crate::domain::payload::Items;
-use crate::domain::run::{RunState, StepPhase, TaskPhase};
+use crate::domain::run::{RunState, StepPhase, Task, TaskPhase};
 use crate::journal::blobs::Blobs;
 
 /// Makes jobs of one run, and keeps what many of them share.
@@ -118,9 +119,15 @@ fn trial(run: &RunState, id: TaskId) -> Option<Trial> {
         attempt: if is_begun { task.attempts } else { task.attempts + 1 },
         rung: task.rung.clone(),
         ladder,
-        complaints: task.complaints.clone(),
+        complaints: task.complaints.iter().map(|text| complaint(task, text)).collect(),
         turns: task.turns.clone(),
         calls: task.calls.clone(),
         tried: task.tried.iter().filter_map(|tried| tried.rung.local().map(str::to_owned)).collect(),
     })
+}
+
+fn complaint(task: &Task, text: &str) -> Complaint {
+    let is_it = |failure: &Failure| failure.kind == FailureKind::Schema && failure.message == text;
+    let formless = task.tried.iter().rev().find(|tried| tried.failure.as_ref().is_some_and(is_it));
+    Complaint { text: text.to_owned(), formless: formless.and_then(|tried| tried.rung.local().map(str::to_owned)) }
 }

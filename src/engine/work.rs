@@ -81,14 +81,23 @@ pub struct Trial {
     pub rung: Rung,
     /// The ladder of its step.
     pub ladder: Ladder,
-    /// What earlier attempts were told.
-    pub complaints: Vec<String>,
+    /// Why earlier attempts failed.
+    pub complaints: Vec<Complaint>,
     /// Replies of the attempt that this one goes on from.
     pub turns: Vec<TurnRecord>,
     /// Calls that were made already.
     pub calls: Vec<CallRecord>,
     /// Local rungs of earlier attempts.
     pub tried: Vec<String>,
+}
+
+/// Why an earlier attempt failed, as the next one is told.
+#[derive(Clone, Debug)]
+pub struct Complaint {
+    /// In words.
+    pub text: String,
+    /// The local rung whose answer did not have the form that was asked for.
+    pub formless: Option<String>,
 }
 
 /// What opening a step found out.

@@ -124,7 +124,7 @@ fn changes(state: &RunState, before: Option<&RunState>) -> Vec<ItemChanges> {
         }
         let at = at as StepIndex;
         // Rows that went somewhere else before are new where they stand now.
-        let writes = matches!(step.kind, StepKind::Agent { .. });
+        let writes = step.kind.writes_rows();
         let comparable = before.filter(|before| !writes || before.head.inputs == state.head.inputs);
         let earlier = comparable
             .and_then(|before| before.plan.index_of(&step.id).map(|at| done_items(before, at)))
@@ -160,15 +160,17 @@ fn written(state: &RunState, read: &dyn Fn(&Payload) -> Option<Value>) -> Vec<Wr
     let noun = if state.plan.steps().iter().any(|step| lists_files(&step.kind)) { "file" } else { "item" };
     let mut by_database: BTreeMap<String, WrittenTo> = BTreeMap::new();
     let mut tables: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    // Two steps may save parts of the same file.
+    let mut keys: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (id, task) in &state.tasks {
-        let writes = matches!(state.step(id.step).kind, StepKind::Agent { .. });
+        let writes = state.step(id.step).kind.writes_rows();
         let (true, TaskPhase::Done { output, .. }) = (writes, &task.phase) else { continue };
         let Some(output) = read(output) else { continue };
         let number = |name: &str| output.get(name).and_then(Value::as_u64).unwrap_or(0);
         let Some(database) = output.get("database").and_then(Value::as_str) else { continue };
         let to = by_database.entry(database.to_owned()).or_default();
         to.database = database.to_owned();
-        to.items += 1;
+        keys.entry(database.to_owned()).or_default().insert(&task.key);
         to.noun = noun;
         to.tables_found += number("tables_found");
         to.rows += number("rows");
@@ -185,6 +187,7 @@ fn written(state: &RunState, read: &dyn Fn(&Payload) -> Option<Value>) -> Vec<Wr
         }
     }
     for (database, to) in &mut by_database {
+        to.items = keys.get(database).map_or(0, |keys| keys.len() as u64);
         to.tables = tables.remove(database).unwrap_or_default().into_iter().collect();
         to.tables.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
     }

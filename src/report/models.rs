@@ -9,7 +9,6 @@ use crate::domain::event::TaskEnd;
 use crate::domain::failure::FailureClass;
 use crate::domain::ids::StepIndex;
 use crate::domain::ladder::Rung;
-use crate::domain::plan::StepKind;
 use crate::domain::run::{RunState, TaskPhase};
 
 /// Model work of one step.
@@ -68,7 +67,7 @@ impl ModelWork {
 pub(super) fn work(state: &RunState) -> Vec<ModelWork> {
     let mut all = Vec::new();
     for (at, step) in state.plan.steps().iter().enumerate() {
-        if !matches!(&step.kind, StepKind::Agent { prompt: Some(_), .. }) {
+        if !step.kind.asks_a_model() {
             continue;
         }
         let unchecked = step.done_when.is_empty() && step.all_done_when.is_empty() && step.output_schema.is_none();

@@ -17,6 +17,12 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
+/// As [`clean`], and lines stay lines.
+#[must_use]
+pub fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
 /// At most `chars_max` characters.
 #[must_use]
 pub fn bounded(text: &str, chars_max: usize) -> String {

@@ -7,7 +7,8 @@
 mod dump;
 mod effects;
 mod large;
-mod place;
+mod models;
+pub(crate) mod place;
 mod signals;
 mod starting;
 mod store;

@@ -18,6 +18,7 @@ mod model;
 mod model_server;
 mod pdf;
 mod plan_file;
+mod real_model;
 mod reference;
 mod staging;
 mod state;

@@ -123,7 +123,7 @@ def main():
     parser.add_argument("--folder", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--free", action="store_true", help="do not bind the answer to the schema")
-    parser.add_argument("--no-checks", action="store_true", help="leave the checks out of the prompt")
+    parser.add_argument("--checks", action="store_true", help="tell the checks, as the program does not")
     parser.add_argument("--max-tokens", type=int, default=1024)
     given = parser.parse_args()
 
@@ -146,7 +146,7 @@ def main():
         with open(kept, encoding="utf-8") as file:
             text = "\n".join(json.load(file)["text"])
         body = {"model": "any", "temperature": 0, "seed": 0, "max_tokens": given.max_tokens,
-                "messages": messages(step, role, text, not given.no_checks)}
+                "messages": messages(step, role, text, given.checks)}
         if not given.free:
             body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
         reply = ask(given.url, body)

@@ -13,6 +13,7 @@
 //! because models copy them. Pure: no file is read and nothing is sent here.
 
 mod cap;
+mod checks;
 mod data;
 mod form;
 mod offers;
@@ -26,6 +27,7 @@ use crate::model::{Message, Offer, Speaker};
 
 pub(super) use cap::head;
 pub use cap::{cut, marker};
+pub use checks::check_in_words;
 pub use data::{quoted, tame};
 pub use form::schema_in_words;
 pub use offers::{offer, offer_names};

@@ -15,12 +15,12 @@ use super::super::plan_source::find_and_read;
 use super::super::run::inputs_of;
 use super::super::watch::runtime;
 use super::find;
-use crate::agent::prompt::{self, Built, TaskPrompt};
+use crate::agent::prompt::{self, Built, TaskPrompt, check_in_words};
 use crate::agent::{AgentSpec, budget};
 use crate::app::place::Standing;
 use crate::app::servers::gather;
 use crate::domain::nearest::nearest;
-use crate::domain::plan::{Check, ForEach, Plan, Step, StepKind};
+use crate::domain::plan::{ForEach, Plan, Step, StepKind};
 use crate::model::{Offer, Speaker};
 use crate::plan_file::expr::{self, Lookup, Piece, Roots};
 use crate::report::text;
@@ -129,7 +129,9 @@ fn task_of(context: &Context, standing: &Standing, args: &AgentShowArgs, agent: 
         inputs: given,
         results: results_of(&plan, step),
         schema: step.output_schema.clone(),
-        checks: step.done_when.iter().map(|check| in_words(check, &scope, &mut open)).collect(),
+        checks: (step.done_when.iter())
+            .filter_map(|check| check_in_words(check, |path| rendered(path, &scope, &mut open)))
+            .collect(),
         open,
     })
 }
@@ -216,22 +218,6 @@ fn results_of(plan: &Plan, step: &Step) -> Vec<(String, String)> {
     let Some(index) = plan.index_of(&step.id) else { return Vec::new() };
     let needed: BTreeSet<String> = plan.needs(index).map(|(from, _)| plan.step(from).id.to_string()).collect();
     needed.into_iter().map(|id| (format!("steps.{id}"), format!("[the result of step `{id}`]"))).collect()
-}
-
-fn in_words(check: &Check, scope: &dyn Lookup, open: &mut BTreeSet<String>) -> String {
-    match check {
-        Check::Expression(text) => text.clone(),
-        Check::File { path, exists, parses, changed: _ } => {
-            let path = rendered(path, scope, open);
-            match (exists, parses) {
-                (Some(false), _) => format!("file {path} does not exist"),
-                (_, Some(form)) => format!("file {path} exists and parses as {form}"),
-                _ => format!("file {path} exists"),
-            }
-        }
-        Check::Sql { query, equals, .. } => format!("the query {query} gives {equals}"),
-        Check::Called { tool } => format!("tool {tool} was called and succeeded"),
-    }
 }
 
 /// The agent's tools as their servers describe them; only servers that it names are started.

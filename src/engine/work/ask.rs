@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::act::store;
 use super::check::check_output;
 use super::staged::{self, Staged, unless_changed};
-use super::{Act, Done, Job, Ready, Recorder, Trial, blocking};
+use super::{Act, Complaint, Done, Job, Ready, Recorder, Trial, blocking};
 use crate::agent::AgentSpec;
 use crate::agent::agreement;
 use crate::agent::turns::setup::model_failure;
@@ -53,6 +53,8 @@ pub(super) struct Asking {
     pub(super) with: Map<String, Value>,
     pub(super) tools: Vec<Tool>,
     pub(super) schema: Option<Value>,
+    /// The checks that are told, in words.
+    pub(super) checks: Vec<String>,
 }
 
 impl Asking {
@@ -210,7 +212,7 @@ async fn opened(ports: &Ports, job: &Job, folder: PathBuf) -> Result<PathBuf, St
 /// How a model is asked.
 struct On<'a> {
     rung: &'a str,
-    complaints: &'a [String],
+    complaints: &'a [Complaint],
     recorder: &'a Recorder,
     purpose: Purpose,
     /// Where the files that it writes wait.
@@ -229,6 +231,12 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
         Some(schema) => evidence::fits_schema(schema, value),
         None => Ok(()),
     };
+    let is_free = |rung: &str| ports.ladders.free_servers.contains(rung.split(':').next().unwrap_or_default());
+    let is_bound = !is_free(rung) && asking.schema.is_some() && asking.tools.is_empty();
+    // That a free answer had not the form says nothing to a model that can give no other, and leads a small one astray.
+    let is_moot = |complaint: &&Complaint| is_bound && complaint.formless.as_deref().is_some_and(is_free);
+    let complaints: Vec<String> =
+        complaints.iter().filter(|complaint| !is_moot(complaint)).map(|complaint| complaint.text.clone()).collect();
     let grounds = [Value::Object(asking.with.clone())];
     let setup = Setup {
         spec: &asking.spec,
@@ -242,9 +250,9 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
         tools: &asking.tools,
         schema: asking.schema.as_ref(),
         fits: &fits,
-        binds_schema: !ports.ladders.free_servers.contains(rung.split(':').next().unwrap_or_default()),
-        checks: step.done_when.iter().map(ToString::to_string).collect(),
-        complaints,
+        binds_schema: !is_free(rung),
+        checks: asking.checks.clone(),
+        complaints: &complaints,
         temperature: asking.spec.temperature,
         limits: limits(step, &asking.spec),
     };

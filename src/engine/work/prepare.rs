@@ -11,6 +11,7 @@ use super::files::{file_contents, relative_paths, touched};
 use super::rows::{known_arguments, write_job};
 use super::staged::Staged;
 use super::{Act, Job, Prepared, Ready, expression_failure};
+use crate::agent::prompt::check_in_words;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::identity::{Ingredients, digest_value, identity};
 use crate::domain::ids::Digest;
@@ -146,7 +147,13 @@ async fn asking(
         output_schema: schema.as_ref(),
         files: &contents,
     });
-    let asking = Asking { spec: card.spec.clone(), task, with, tools, schema };
+    let path = |template: &str| match expr::render(&Value::String(template.to_owned()), &scope) {
+        Ok(Value::String(path)) => path,
+        // The check itself fails with the reason.
+        _ => template.to_owned(),
+    };
+    let checks = step.done_when.iter().filter_map(|check| check_in_words(check, path)).collect();
+    let asking = Asking { spec: card.spec.clone(), task, with, tools, schema, checks };
     Ok(Ready {
         key: key.to_owned(),
         identity: Some(identity),

@@ -9,6 +9,8 @@ use minijinja::{Environment, Error, ErrorKind, State};
 use regex::{Regex, RegexBuilder};
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::numbers::{NUMBERS_MAX, numbers_of};
+
 /// Longest pattern.
 pub const PATTERN_BYTES_MAX: usize = 1_000;
 
@@ -25,12 +27,13 @@ const EXACT_DIGITS_MAX: usize = 18;
 const EXACT_ONE: i128 = 1_000_000_000_000_000_000;
 
 /// Names of filters that are ours.
-pub(super) const OWN_FILTERS: &[&str] = &["is_date", "matches", "squeeze", "sum"];
+pub(super) const OWN_FILTERS: &[&str] = &["is_date", "matches", "numbers", "squeeze", "sum"];
 
 /// Puts our filters and tests into an engine.
 pub(super) fn add_to(engine: &mut Environment<'static>) {
     engine.add_filter("is_date", |value: &Engine| defined(value).map(is_date));
     engine.add_filter("matches", matches);
+    engine.add_filter("numbers", numbers);
     engine.add_filter("squeeze", squeeze);
     engine.add_filter("sum", sum);
     engine.add_test("date", is_date);
@@ -127,6 +130,16 @@ fn squeeze(value: &Engine) -> Result<String, Error> {
             Ok(bounded(&text, "squeeze")?.nfkc().filter(is_kept).flat_map(char::to_lowercase).collect())
         }
         other => Err(refused(format!("`squeeze` is for text, not for a {other}"))),
+    }
+}
+
+/// All numbers of a text, in every way in which each may be read; none for `null`.
+fn numbers(value: &Engine) -> Result<Vec<f64>, Error> {
+    match defined(value)?.kind() {
+        ValueKind::None => Ok(Vec::new()),
+        ValueKind::String => numbers_of(bounded(value.as_str().unwrap_or_default(), "numbers")?)
+            .ok_or_else(|| refused(format!("`numbers` takes a text of at most {NUMBERS_MAX} numbers"))),
+        other => Err(refused(format!("`numbers` is for text, not for a {other}"))),
     }
 }
 

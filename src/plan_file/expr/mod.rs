@@ -14,6 +14,7 @@
 mod error;
 mod evaluate;
 mod filters;
+mod numbers;
 mod path;
 mod scan;
 mod template;

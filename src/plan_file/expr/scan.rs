@@ -43,6 +43,7 @@ pub const FILTERS: &[&str] = &[
     "matches",
     "max",
     "min",
+    "numbers",
     "reject",
     "rejectattr",
     "replace",

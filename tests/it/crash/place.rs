@@ -14,25 +14,25 @@ use ollmcp::journal::{JournalError, Position, read_all};
 use serde_json::{Value, json};
 
 /// The program under test.
-pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_ollmcp");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ollmcp");
 /// Nothing in these tests takes longer, unless it hangs.
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Exit code of a run that was interrupted.
-pub(super) const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: i32 = 130;
 
-pub(super) fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Switches the long forms on.
 #[expect(clippy::disallowed_methods, reason = "a test's switch, read where it is used")]
-pub(super) fn is_full() -> bool {
+pub(crate) fn is_full() -> bool {
     std::env::var("CRASH_FULL").is_ok_and(|value| value == "1")
 }
 
 /// A number from the environment, else from the clock; always printed, so that a failure can be had again.
 #[expect(clippy::disallowed_methods, reason = "a test's switch, and the one source of chance in these tests")]
-pub(super) fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("CRASH_SEED").ok().and_then(|text| text.parse().ok());
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let seed = given.unwrap_or_else(|| u64::try_from(since.as_nanos() & 0xffff_ffff).unwrap());
@@ -42,10 +42,10 @@ pub(super) fn seed() -> u64 {
 
 /// SplitMix64: enough for choosing when to kill.
 #[derive(Debug)]
-pub(super) struct Chance(pub(super) u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -56,20 +56,25 @@ impl Chance {
 
 /// Looks again and again until there is an answer; fails the test after the limit.
 #[track_caller]
-pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + LIMIT;
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(LIMIT, what, look)
+}
+
+#[track_caller]
+fn until_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {} s for {what}", LIMIT.as_secs());
+        assert!(Instant::now() < deadline, "waited {} s for {what}", limit.as_secs());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// Where a kill happens.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum At {
+pub(crate) enum At {
     Before(u64),
     After(u64),
 }
@@ -91,36 +96,36 @@ fn shim() -> &'static Path {
 
 /// How a process ended, and what it said.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) status: ExitStatus,
-    pub(super) out: String,
-    pub(super) err: String,
+pub(crate) struct Said {
+    pub(crate) status: ExitStatus,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
-    pub(super) fn code(&self) -> Option<i32> {
+    pub(crate) fn code(&self) -> Option<i32> {
         self.status.code()
     }
 
-    pub(super) fn is_killed(&self) -> bool {
+    pub(crate) fn is_killed(&self) -> bool {
         self.status.signal() == Some(libc::SIGKILL)
     }
 
     #[track_caller]
-    pub(super) fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code(), Some(code), "{self:#?}");
         self
     }
 
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
 /// A process at work; killed with the test.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     out: PathBuf,
     err: PathBuf,
@@ -128,32 +133,37 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub(super) fn signal(&self, signal: i32) {
+    pub(crate) fn signal(&self, signal: i32) {
         send(self.id(), signal);
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    pub(super) fn err(&self) -> String {
+    pub(crate) fn err(&self) -> String {
         fs::read_to_string(&self.err).unwrap_or_default()
     }
 
     #[track_caller]
-    pub(super) fn wait(mut self) -> Said {
+    pub(crate) fn wait(self) -> Said {
+        self.wait_within(LIMIT)
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_within(mut self, limit: Duration) -> Said {
         let child = &mut self.child;
-        let status = until("the end of a process", || child.try_wait().unwrap());
+        let status = until_within(limit, "the end of a process", || child.try_wait().unwrap());
         self.done = true;
         let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
         Said { status, out: read(&self.out), err: read(&self.err) }
     }
 
-    pub(super) fn kill(self) -> Said {
+    pub(crate) fn kill(self) -> Said {
         self.signal(libc::SIGKILL);
         self.wait()
     }
@@ -171,7 +181,7 @@ impl Drop for Running {
 
 /// Sends a signal to one process that a test started.
 #[expect(unsafe_code, reason = "kill has no safe form here")]
-pub(super) fn send(process: u32, signal: i32) {
+pub(crate) fn send(process: u32, signal: i32) {
     let process = libc::pid_t::try_from(process).unwrap();
     assert!(process > 1);
     // SAFETY: takes plain numbers, and the process is one.
@@ -181,13 +191,13 @@ pub(super) fn send(process: u32, signal: i32) {
 
 /// A project.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
     started: std::cell::Cell<u32>,
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap(), started: std::cell::Cell::new(0) };
         for folder in ["home", "project", "said"] {
             fs::create_dir(place.folder.path().join(folder)).unwrap();
@@ -196,7 +206,7 @@ impl Place {
     }
 
     /// A project whose server `log` writes a call log, with a plan.
-    pub(super) fn with_calls(plan: &str) -> Self {
+    pub(crate) fn with_calls(plan: &str) -> Self {
         let place = Self::new();
         let server = root().join("tests/tools/call_log_server.py");
         place.config(&json!({ "mcpServers": { "log": {
@@ -207,7 +217,7 @@ impl Place {
     }
 
     /// Declares the call log server once more, under another name.
-    pub(super) fn second_server(&self, name: &str) {
+    pub(crate) fn second_server(&self, name: &str) {
         let path = self.folder.path().join("config.json");
         let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         config["mcpServers"][name] = config["mcpServers"]["log"].clone();
@@ -216,7 +226,7 @@ impl Place {
 
     /// Waits until no process is left that was started in this project.
     #[track_caller]
-    pub(super) fn until_alone(&self) {
+    pub(crate) fn until_alone(&self) {
         let name = self.folder.path().to_str().unwrap().as_bytes().to_vec();
         let belongs = |entry: &fs::DirEntry| {
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
@@ -227,34 +237,34 @@ impl Place {
         });
     }
 
-    pub(super) fn project(&self) -> PathBuf {
+    pub(crate) fn project(&self) -> PathBuf {
         self.folder.path().join("project")
     }
 
-    pub(super) fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.project().join(".ollmcp")
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.state().join("control.sock")
     }
 
-    pub(super) fn call_log(&self) -> PathBuf {
+    pub(crate) fn call_log(&self) -> PathBuf {
         self.folder.path().join("calls.log")
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.project().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub(super) fn config(&self, config: &Value) {
+    pub(crate) fn config(&self, config: &Value) {
         fs::write(self.folder.path().join("config.json"), config.to_string()).unwrap();
     }
 
     /// The program with these words, in the project, with a home folder and little else.
-    pub(super) fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         let config = self.folder.path().join("config.json");
         if config.exists() {
@@ -266,11 +276,11 @@ impl Place {
         command
     }
 
-    pub(super) fn start(&self, words: &[&str]) -> Running {
+    pub(crate) fn start(&self, words: &[&str]) -> Running {
         self.spawn(self.command(words))
     }
 
-    pub(super) fn spawn(&self, mut command: Command) -> Running {
+    pub(crate) fn spawn(&self, mut command: Command) -> Running {
         let number = self.started.get();
         self.started.set(number + 1);
         let said = |name: &str| self.folder.path().join("said").join(format!("{number}.{name}"));
@@ -285,13 +295,13 @@ impl Place {
     }
 
     #[track_caller]
-    pub(super) fn run(&self, words: &[&str]) -> Said {
+    pub(crate) fn run(&self, words: &[&str]) -> Said {
         self.start(words).wait()
     }
 
     /// Runs until the sync of the journal at which it is killed, or to its end.
     #[track_caller]
-    pub(super) fn killed_at_sync(&self, words: &[&str], at: At) -> Said {
+    pub(crate) fn killed_at_sync(&self, words: &[&str], at: At) -> Said {
         let mut command = self.command(words);
         let (number, before) = match at {
             At::Before(number) => (number, "1"),
@@ -303,12 +313,12 @@ impl Place {
     }
 
     /// The call log: what really happened.
-    pub(super) fn calls(&self) -> Vec<Call> {
+    pub(crate) fn calls(&self) -> Vec<Call> {
         calls(&self.call_log())
     }
 
     /// What the journal says of each task, over all runs.
-    pub(super) fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         let mut history = History::default();
         if !self.state().join("journal").exists() {
             return history;
@@ -330,7 +340,7 @@ impl Place {
 
     /// Waits until the process in charge answers.
     #[track_caller]
-    pub(super) fn until_socket(&self, running: &mut Running) {
+    pub(crate) fn until_socket(&self, running: &mut Running) {
         until("the control socket", || {
             assert!(!running.has_ended(), "{}", running.err());
             std::os::unix::net::UnixStream::connect(self.socket()).ok()
@@ -338,20 +348,20 @@ impl Place {
     }
 
     #[track_caller]
-    pub(super) fn until_calls(&self, count: usize) {
+    pub(crate) fn until_calls(&self, count: usize) {
         until("calls", || (self.calls().len() >= count).then_some(()));
     }
 }
 
 /// One line of a call log.
 #[derive(Clone, Debug)]
-pub(super) struct Call {
-    pub(super) tool: String,
-    pub(super) key: String,
-    pub(super) arguments: Value,
+pub(crate) struct Call {
+    pub(crate) tool: String,
+    pub(crate) key: String,
+    pub(crate) arguments: Value,
 }
 
-pub(super) fn calls(log: &Path) -> Vec<Call> {
+pub(crate) fn calls(log: &Path) -> Vec<Call> {
     let text = fs::read_to_string(log).unwrap_or_default();
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     whole
@@ -366,14 +376,14 @@ pub(super) fn calls(log: &Path) -> Vec<Call> {
 
 /// What the journal says of tasks.
 #[derive(Clone, Debug, Default)]
-pub(super) struct History {
-    pub(super) last: Position,
+pub(crate) struct History {
+    pub(crate) last: Position,
     keys: BTreeMap<(RunId, TaskId), String>,
     /// How often each was started, and accepted.
-    pub(super) started: BTreeMap<(RunId, TaskId), u32>,
-    pub(super) done: BTreeMap<(RunId, TaskId), u32>,
+    pub(crate) started: BTreeMap<(RunId, TaskId), u32>,
+    pub(crate) done: BTreeMap<(RunId, TaskId), u32>,
     /// Started after it was done: must stay empty.
-    pub(super) again: BTreeSet<(RunId, TaskId)>,
+    pub(crate) again: BTreeSet<(RunId, TaskId)>,
 }
 
 impl History {
@@ -392,13 +402,13 @@ impl History {
     }
 
     /// Keys of the done items of a step.
-    pub(super) fn done_keys(&self, step: u32) -> BTreeSet<String> {
+    pub(crate) fn done_keys(&self, step: u32) -> BTreeSet<String> {
         self.done.keys().filter(|(_, task)| task.step == step).map(|task| self.keys[task].clone()).collect()
     }
 
     /// A task that reported success never ran again.
     #[track_caller]
-    pub(super) fn holds(&self) {
+    pub(crate) fn holds(&self) {
         assert!(self.again.is_empty(), "ran again after success: {:?}", self.again);
         let twice: Vec<_> = self.done.iter().filter(|(_, count)| **count != 1).collect();
         assert!(twice.is_empty(), "more than one recorded success: {twice:?}");
@@ -406,7 +416,7 @@ impl History {
 }
 
 /// Everything that came from a process, as long as its parents still tell so.
-pub(super) fn descendants(process: u32) -> BTreeSet<(u32, u64)> {
+pub(crate) fn descendants(process: u32) -> BTreeSet<(u32, u64)> {
     let all = processes();
     let mut found = BTreeSet::from([process]);
     loop {
@@ -422,7 +432,7 @@ pub(super) fn descendants(process: u32) -> BTreeSet<(u32, u64)> {
 
 /// Waits until none of these processes lives any more.
 #[track_caller]
-pub(super) fn until_gone(family: &BTreeSet<(u32, u64)>) {
+pub(crate) fn until_gone(family: &BTreeSet<(u32, u64)>) {
     until(&format!("the end of {family:?}"), || {
         let all = processes();
         family.iter().all(|(id, start)| all.get(id).is_none_or(|one| one.1 != *start)).then_some(())

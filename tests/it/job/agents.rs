@@ -84,12 +84,13 @@ fn the_prompt_of_a_step_is_shown_with_the_size_of_each_part() {
     let desk = Desk::new();
     desk.plan(
         "name: p\ninputs:\n  who: { type: string }\nsteps:\n  - id: a\n    agent: DATABASE_WRITER\n    for_each: [x, y]\n    \
-         with: { database: \"sqlite:${{ inputs.who }}.db\", rows: \"${{ item }}\", table: t }\n    done_when: [ \"output.rows > 0\" ]\n",
+         with: { database: \"sqlite:${{ inputs.who }}.db\", rows: \"${{ item }}\", table: t }\n    done_when: [ \"output.rows > 0\", { file: { path: \"${{ inputs.who }}.db\", exists: true } } ]\n",
     );
     let show = ["agents", "show", "DATABASE_WRITER", "--prompt", "--plan", "job.yaml"];
     let told = desk.ollmcp(&[&show[..], &["--item", "2", "-i", "who=me"]].concat()).exits(0);
     let told = told.says("<data name=\"database\">\nsqlite:me.db\n</data>").says("<data name=\"rows\">\ny\n</data>");
-    let told = told.says("It counts as done when all of this holds:\n- output.rows > 0").says("db_schema, db_query");
+    let told =
+        told.says("It counts as done when all of this holds:\n- file me.db exists\n").says("db_schema, db_query");
     let told = told.notes("has no `prompt`");
     for part in ["role", "rules", "place", "inputs", "task", "checks", "reminder"] {
         let line =

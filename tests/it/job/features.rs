@@ -332,3 +332,17 @@ fn a_thousand_items_flow_through_two_steps() {
         .exits(0);
     assert_eq!(value(&told.json(), "sum"), 999_000);
 }
+
+#[test]
+fn a_file_that_two_steps_save_is_one_file_in_the_report() {
+    let desk = Desk::new();
+    let save = |id: &str, table: &str| {
+        format!(
+            "  - id: {id}\n    for_each: [x, y]\n    agent: DATABASE_WRITER\n    with:\n      database: \"sqlite:out.db\"\n      \
+             table: {table}\n      rows: {{ file: \"${{{{ item }}}}\", rows: [ {{ name: \"${{{{ item }}}}\" }} ] }}\n"
+        )
+    };
+    desk.plan(&format!("name: p\nsteps:\n{}{}", save("a", "people"), save("b", "animals")));
+    let told = desk.ollmcp(&["run", "job.yaml"]).exits(0);
+    told.says("2 items, 4 tables, 4 rows in 2 data tables");
+}

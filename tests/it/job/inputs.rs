@@ -50,7 +50,6 @@ fn a_plan_that_is_not_there_is_said_with_the_nearest_one() {
 fn one_wrong_verb_is_said_with_the_nearest_one() {
     let desk = Desk::new();
     desk.ollmcp(&["rum"]).exits(2).notes("`rum` is no verb of ollmcp").notes("did you mean `ollmcp run`?");
-    desk.ollmcp(&["Process", "all", "PDFs"]).exits(2).notes("not in this version");
     desk.ollmcp(&["run"]).exits(2).notes("<PLAN>");
     desk.ollmcp(&[]).exits(2).notes("Usage: ollmcp");
     for verb in ["ls", "show", "rows", "verify", "inbox", "resume", "cancel"] {
@@ -180,7 +179,7 @@ fn a_slip_of_the_hand_is_answered_with_what_was_meant() {
     let desk = Desk::new();
     desk.ollmcp(&["rum", "pdf_tables"]).exits(2).notes("`rum` is no verb").notes("did you mean `ollmcp run`?");
     desk.ollmcp(&["rum", "--x"]).exits(2).notes("did you mean `ollmcp run`?");
-    desk.ollmcp(&["Process", "all", "PDFs"]).exits(2).notes("not in this version");
+    desk.ollmcp(&["Process", "all", "PDFs"]).exits(2).notes("asks a model, and its ladder has no local one");
     desk.ollmcp(&["call", "fs.list", "--timeout", "0"]).exits(2).notes("0 is not in 1..");
     desk.plan("name: p\nsteps:\n  - { id: a, for_each: [ in/may.pdf, in/june.pdf ], value: 1 }\n");
     desk.ollmcp(&["run", "job.yaml"]).exits(0);

@@ -431,6 +431,11 @@ fn dates_patterns_and_names_can_be_checked() {
         ("'co.' in output.name | squeeze", json!(true)),
         ("output.none | squeeze == ''", json!(true)),
         ("output.digits | squeeze", json!("42")),
+        ("'Net 1.020,00 and -5' | numbers", json!([1020.0, -5.0])),
+        ("1020 in 'Net 1.020,00' | numbers", json!(true)),
+        ("102 in 'Net 1.020,00' | numbers", json!(false)),
+        ("[5, 7] | reject('in', '-5 and 6' | numbers | map('abs') | list) | list", json!([7])),
+        ("output.none | numbers", json!([])),
     ] {
         assert_eq!(of(text), Ok(expected), "{text}");
     }
@@ -438,6 +443,7 @@ fn dates_patterns_and_names_can_be_checked() {
         ("output.nope | is_date", "`output.nope` is not there"),
         ("output.nope | matches('x')", "`output.nope` is not there"),
         ("output.nope | squeeze", "`output.nope` is not there"),
+        ("output.lines | numbers", "`numbers` is for text, not for a sequence"),
         ("output.lines | squeeze", "`squeeze` is for text, not for a sequence"),
         ("output.number | matches('(' ~ 'a')", "the pattern `(a` cannot be read: unclosed group"),
         ("output.number | matches('\\bINV')", "`\\b` in quotes is a backspace: write `\\\\b` for the edge of a word"),

@@ -1,6 +1,8 @@
 //! Agreement: an answer that passed its checks is asked for again from another family, and what differs gets in nowhere.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ollmcp::domain::event::{Event, RunEnd, StepEnd, TaskEnd};
 use ollmcp::domain::failure::FailureKind;
@@ -293,4 +295,51 @@ async fn the_second_model_sees_the_task_and_not_the_first_answer() {
     assert_eq!(asked[0].seen(), asked[1].seen(), "the same words for both");
     let told = &first(&state).tried[0].failure.as_ref().unwrap().message;
     assert!(told.contains("n: 0 or 8 (box:alpha:8b or box:beta:9b)"), "{told}");
+}
+
+/// A world of two models with a tool that changes something, and the number of its real executions.
+fn keeping(server: &ModelServer) -> (World, Arc<AtomicUsize>) {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = made.clone();
+    let world = world(server, &MODELS, "box.keep", move |call, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+        echo(call)
+    });
+    (world, made)
+}
+
+fn keeps(rates: u32) -> impl Fn(&Asked) -> Answer + Send + 'static {
+    move |asked| match asked.last_role() {
+        "tool" => Answer::text(r#"{"kept": true}"#),
+        _ => Answer::tool("box_keep", json!({ "rates": rates })),
+    }
+}
+
+const KEEP: &str = "name: p\nsteps:\n  - id: a\n    agent: WORKER\n    prompt: Keep the rates 5 and 6.\n    agree: true\n    \
+                    output: { schema: { type: object, required: [kept] } }\n";
+
+#[tokio::test]
+async fn an_effect_that_both_models_propose_is_made_once_and_answers_both() {
+    let server = ModelServer::setup(MODELS).fits(2).start();
+    server.respond_all(keeps(5));
+    let (world, made) = keeping(&server);
+    let (exit, state) = world.run(&plan(KEEP)).await;
+    assert_eq!(exit, RunExit::Ended(RunEnd::Complete), "{:?}", story(first(&state)));
+    assert_eq!(made.load(Ordering::SeqCst), 1, "a proposal is compared, never run");
+    assert_eq!((server.count("alpha:8b"), server.count("beta:9b")), (2, 2));
+}
+
+#[tokio::test]
+async fn an_effect_that_only_the_second_model_proposes_is_a_difference_and_never_made() {
+    let server = ModelServer::setup(MODELS).fits(2).start();
+    server.respond("alpha:8b", keeps(5));
+    server.respond("beta:9b", keeps(6));
+    let (world, made) = keeping(&server);
+    let (exit, state) = world.run(&plan(KEEP)).await;
+    assert_eq!(exit, RunExit::Ended(RunEnd::Failed));
+    let failures = failures(first(&state));
+    assert!(failures.iter().all(|kind| kind == "disagreement"), "{failures:?}");
+    let shown = format!("{:?}", first(&state).tried);
+    assert!(shown.contains("would call box.keep") && shown.contains("the first did not"), "{shown}");
+    assert!(made.load(Ordering::SeqCst) <= 2, "what the first models of two attempts did, and nothing of a second");
 }

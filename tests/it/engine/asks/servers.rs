@@ -150,7 +150,7 @@ async fn a_model_that_is_lost_without_another_fails_with_what_to_do() {
     for (_, task) in state.tasks_of(0) {
         let TaskPhase::Ended(TaskEnd::Failed(failure)) = &task.phase else { continue };
         assert_eq!(failure.kind, FailureKind::ModelMissing);
-        assert!(failure.hint.as_ref().unwrap().contains("ollmcp models pull m:8b"), "{failure:?}");
+        assert!(failure.hint.as_ref().unwrap().contains("pull m:8b"), "{failure:?}");
         assert_eq!((task.attempts, task.standing.failures), (1, 0));
     }
 }
