@@ -109,6 +109,7 @@ async fn ours(folder: &Path, plan: &Plan) -> Duration {
         workspace: folder.to_owned(),
         project: "bench".to_owned(),
         granted_paths: Vec::new(),
+        staging: Arc::new(ollmcp::engine::Staging::new(state.join("staging"))),
         attempts_max: PARALLEL,
     };
     let engine = running::start(ports, store.journal.clone(), RegistryDoor::default(), None).await.unwrap();

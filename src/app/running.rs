@@ -15,7 +15,7 @@ use super::{SystemClock, SystemIds};
 use crate::engine::broker::Door;
 use crate::engine::root::{Engine, EngineError, RegistryDoor, Service};
 use crate::engine::tree::TreeNode;
-use crate::engine::{AgentCard, EventReader, Ladders, Ports, ServerControl};
+use crate::engine::{AgentCard, EventReader, Ladders, Ports, ServerControl, Staging};
 use crate::journal::segments::Segments;
 use crate::model::ModelServers;
 
@@ -23,6 +23,26 @@ use crate::model::ModelServers;
 #[must_use]
 pub fn spill_dir(state_folder: &Path) -> PathBuf {
     state_folder.join("spill")
+}
+
+/// Folder of files that attempts wrote and that wait for acceptance.
+#[must_use]
+pub fn staging_dir(state_folder: &Path) -> PathBuf {
+    state_folder.join("staging")
+}
+
+/// The staging folders, without those of runs that are over.
+fn swept_staging(state_folder: &Path, store: &Store) -> Staging {
+    let staging = Staging::new(staging_dir(state_folder));
+    if staging_dir(state_folder).is_dir() {
+        match store.state.reader().heads() {
+            Ok(heads) => {
+                staging.sweep(|run| heads.iter().any(|head| head.run == run && head.end.is_none()));
+            }
+            Err(error) => tracing::warn!(%error, "staging folders were not swept"),
+        }
+    }
+    staging
 }
 
 /// Puts the ports together. Nothing is started.
@@ -55,6 +75,7 @@ pub fn ports(
         workspace: project.folder.clone(),
         project: project.id.to_string(),
         granted_paths: granted.to_vec(),
+        staging: Arc::new(swept_staging(&project.state, store)),
         attempts_max: standing.settings.limits.attempts_max as usize,
     };
     Ok((ports, tools.notes))

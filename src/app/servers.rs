@@ -134,6 +134,9 @@ pub fn gather(standing: &Standing, program: &Path, granted: &[PathBuf], spill: &
 
 fn own_server(standing: &Standing, name: &str, program: &Path, granted: &[PathBuf], spill: &Path) -> ServerSpec {
     let mut spec = ServerSpec::built_in(name, program, standing.folder(), spill).granting(granted);
+    if let Some(project) = standing.project.as_ref().filter(|_| name == "fs") {
+        spec = spec.staging_in(&super::running::staging_dir(&project.state));
+    }
     if let Some(file) = &standing.config_file {
         spec.args.splice(0..0, ["--config".to_owned(), file.display().to_string()]);
     }

@@ -70,6 +70,7 @@ async fn one_call(
         arguments: arguments(standing, server, spec, &args.arguments)?,
         call_key: crate::app::new_uuid().simple().to_string(),
         timeout_ms: args.timeout.unwrap_or(standing.settings.limits.tool_timeout_s).saturating_mul(1000),
+        staging: None,
     };
     servers.call(&call).await.map(|result| result.value).map_err(|error| told(&error))
 }

@@ -362,7 +362,9 @@ impl std::fmt::Display for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Expression(text) => f.write_str(text),
-            Self::File { path, .. } => write!(f, "file {path}"),
+            Self::File { path, changed: None, .. } => write!(f, "file {path}"),
+            Self::File { path, changed: Some(true), .. } => write!(f, "file {path}, changed"),
+            Self::File { path, changed: Some(false), .. } => write!(f, "file {path}, not changed"),
             Self::Sql { query, .. } => write!(f, "sql {query}"),
             Self::Called { tool } => write!(f, "called {tool}"),
         }

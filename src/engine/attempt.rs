@@ -34,6 +34,8 @@ pub enum Purpose {
         attempt: u32,
         /// The output.
         output: Payload,
+        /// The files that wait with it.
+        staged: Option<Payload>,
     },
     /// Ask a second model for the output of a task.
     Second {
@@ -41,6 +43,8 @@ pub enum Purpose {
         attempt: u32,
         /// The first.
         output: Payload,
+        /// The files that wait with it.
+        staged: Option<Payload>,
     },
     /// Move the files of an accepted task into place.
     Place {
@@ -128,18 +132,21 @@ impl Actor for Attempt {
                     other => tell(News::Prepared(other)),
                 }
             }
-            (AttemptMessage::Prepare, Purpose::Judge { attempt, output }) => {
-                let verdict = work::judge(ports, job, output).instrument(span).await;
+            (AttemptMessage::Prepare, Purpose::Judge { attempt, output, staged }) => {
+                let verdict = work::judge(ports, job, output, staged.as_ref()).instrument(span).await;
                 tell(News::Judged { attempt: *attempt, verdict });
             }
-            (AttemptMessage::Prepare, Purpose::Second { attempt, output }) => {
-                match work::second(ports, job, output, &recorder).instrument(span).await {
+            (AttemptMessage::Prepare, Purpose::Second { attempt, output, staged }) => {
+                match work::second(ports, job, output, staged.as_ref(), &recorder).instrument(span).await {
                     Ok(verdict) => tell(News::Judged { attempt: *attempt, verdict }),
                     Err(reason) => broken(reason),
                 }
             }
             (AttemptMessage::Prepare, Purpose::Place { staged }) => {
-                tell(News::Placed(work::place(ports, job, staged).instrument(span).await));
+                match work::place(ports, job, staged).instrument(span).await {
+                    Ok(failure) => tell(News::Placed(failure)),
+                    Err(reason) => broken(reason),
+                }
             }
             (AttemptMessage::Prepare, Purpose::JudgeStep) => {
                 tell(News::StepJudged(work::judge_step(ports, job).instrument(span).await));

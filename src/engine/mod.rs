@@ -9,6 +9,7 @@ pub mod ladders;
 pub mod registry;
 pub mod roles;
 pub mod root;
+pub mod staging;
 pub mod supervisor;
 pub mod tree;
 pub mod values;
@@ -33,6 +34,7 @@ use crate::state::{Place, Reusable, Seen};
 use crate::tool::ToolBox;
 
 pub use ladders::Ladders;
+pub use staging::Staging;
 
 /// Tells the time. The only way for the engine to know it.
 pub trait Clock: Send + Sync + Debug + 'static {
@@ -161,6 +163,8 @@ pub struct Ports {
     pub project: String,
     /// Paths outside the workspace that the person named for this process.
     pub granted_paths: Vec<PathBuf>,
+    /// Where attempts keep their files until they are accepted.
+    pub staging: Arc<Staging>,
     /// Attempts at once over all runs.
     pub attempts_max: usize,
 }

@@ -9,7 +9,7 @@ mod book;
 mod outcome;
 mod turn;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +115,8 @@ pub enum RunMessage {
     Stop,
     /// What is going on.
     Status(RpcReplyPort<TreeNode>),
+    /// Folders that nobody needs any more are gone.
+    Swept,
 }
 
 /// What an attempt actor tells.
@@ -196,6 +198,10 @@ pub struct SupervisorState {
     stopping: bool,
     has_left: bool,
     spawned: u64,
+    /// Accepted tasks whose acceptance is durable: their files may be moved.
+    placeable: BTreeSet<TaskId>,
+    /// Removals of folders under way.
+    sweeps: usize,
 }
 
 /// What waits to be decided. News are looked at only then: what an attempt may do is known when all before is decided.
@@ -220,6 +226,7 @@ impl Actor for RunSupervisor {
         let now_ms = arguments.ports.clock.now_ms();
         let mut batch = Batch::default();
         let mut inbox = VecDeque::new();
+        let mut placeable = BTreeSet::new();
         let run = match arguments.beginning {
             Beginning::New(first) => {
                 let stamped = Stamped::new(now_ms, *first);
@@ -228,6 +235,7 @@ impl Actor for RunSupervisor {
                 run
             }
             Beginning::Existing(run) => {
+                placeable = outcome::take_up(&run, &arguments.ports).await;
                 inbox.push_back(Input::Command(Command::Resume { unclean: run.open_attempts().next().is_some() }));
                 inbox.extend(lost_with_the_process(&run, &arguments.ports).into_iter().map(Input::Command));
                 *run
@@ -256,6 +264,8 @@ impl Actor for RunSupervisor {
             stopping: false,
             has_left: false,
             spawned: 0,
+            placeable,
+            sweeps: 0,
         })
     }
 
@@ -270,7 +280,8 @@ impl Actor for RunSupervisor {
                 myself.send_after(TICK, || RunMessage::Tick);
             }
             RunMessage::News { actor, key, news } => state.inbox.push_back(Input::News(actor, key, news)),
-            RunMessage::Appended(result) => state.appended(result)?,
+            RunMessage::Appended(result) => state.appended(&myself, result)?,
+            RunMessage::Swept => state.sweeps -= 1,
             RunMessage::Tick => {
                 state.book.kill_overdue(state.ports.clock.now_ms());
                 state.batch.hurry();
@@ -407,6 +418,7 @@ impl SupervisorState {
                 Event::StepEnded { step, .. } => self.forget(*step),
                 _ => {}
             }
+            self.release_claim(&stamped.event);
             self.batch.push(stamped);
         }
         Ok(())
@@ -450,10 +462,19 @@ impl SupervisorState {
         tokio::spawn(waits);
     }
 
-    fn appended(&mut self, result: Result<(), AppendError>) -> Result<(), ActorProcessingErr> {
+    fn appended(
+        &mut self,
+        myself: &ActorRef<RunMessage>,
+        result: Result<(), AppendError>,
+    ) -> Result<(), ActorProcessingErr> {
         result?;
         let mut batch = self.flight.take().expect("one append is on its way at a time");
         let is_cancelled = batch.events.iter().any(|stamped| matches!(stamped.event, Event::CancelAsked { .. }));
+        self.placeable.extend(batch.events.iter().filter_map(|stamped| match &stamped.event {
+            Event::TaskAccepted { task } => Some(*task),
+            _ => None,
+        }));
+        self.sweep(myself, &batch.events);
         self.show(std::mem::take(&mut batch.events));
         batch.answer();
         let now_ms = self.ports.clock.now_ms();
@@ -461,7 +482,7 @@ impl SupervisorState {
             self.book.act(key, self.deadline_ms(key, now_ms));
         }
         if is_cancelled {
-            self.book.kill_all();
+            self.book.kill_attempts();
         }
         Ok(())
     }
@@ -499,26 +520,30 @@ impl SupervisorState {
     }
 
     async fn start_within_permits(&mut self, myself: &ActorRef<RunMessage>) -> Result<(), ActorProcessingErr> {
-        if self.draining || self.run.head.end.is_some() || self.run.head.cancelled_by.is_some() {
+        if self.stopping || self.run.head.end.is_some() {
             return Ok(());
         }
+        let is_over = self.draining || self.run.head.cancelled_by.is_some();
         let now_ms = self.ports.clock.now_ms();
         let mut work = due(&self.run);
         work.sort_by_key(|due| std::cmp::Reverse(due.step()));
+        // What is accepted is put in place, whatever becomes of the rest.
+        work.retain(|due| !is_over || matches!(due, Due::Place { .. }));
         for due in work {
             let (key, purpose) = match due {
                 Due::Open { step } => (WorkKey::Open(step), Purpose::Open),
                 Due::Start { task } => (WorkKey::Task(task), Purpose::Task),
                 Due::StartAt { task, at_ms } if at_ms <= now_ms => (WorkKey::Task(task), Purpose::Task),
                 Due::Judge { task, attempt, by: by @ (Judge::Checks | Judge::Agreement) } => {
-                    let TaskPhase::Judging { output, .. } = &self.run.tasks[&task].phase else { continue };
-                    let output = output.clone();
+                    let TaskPhase::Judging { output, staged, .. } = &self.run.tasks[&task].phase else { continue };
+                    let (output, staged) = (output.clone(), staged.clone());
                     let purpose = match by {
-                        Judge::Agreement => Purpose::Second { attempt, output },
-                        _ => Purpose::Judge { attempt, output },
+                        Judge::Agreement => Purpose::Second { attempt, output, staged },
+                        _ => Purpose::Judge { attempt, output, staged },
                     };
                     (WorkKey::Judge(task), purpose)
                 }
+                Due::Place { task } if !self.placeable.contains(&task) => continue,
                 Due::Place { task } => {
                     let TaskPhase::Placing { staged, .. } = &self.run.tasks[&task].phase else { continue };
                     (WorkKey::Place(task), Purpose::Place { staged: staged.clone() })
@@ -593,9 +618,9 @@ impl SupervisorState {
     }
 
     fn leave_if_done(&mut self) -> Result<(), ActorProcessingErr> {
-        let exit = if let Some(end) = self.run.head.end {
+        let exit = if let Some(end) = self.run.head.end.filter(|_| self.sweeps == 0) {
             RunExit::Ended(end)
-        } else if !self.book.is_empty() {
+        } else if !self.book.is_empty() || self.sweeps > 0 {
             return Ok(());
         } else if self.draining {
             RunExit::Interrupted
@@ -609,6 +634,7 @@ impl SupervisorState {
 
     fn leave(&mut self, exit: RunExit) -> Result<(), ActorProcessingErr> {
         self.has_left = true;
+        self.ports.staging.leave(&self.run);
         Ok(self.registry.cast(RegistryMessage::Left { run: self.run.head.run, exit })?)
     }
 

@@ -12,6 +12,7 @@ mod place;
 mod prepare;
 mod record;
 mod rows;
+mod staged;
 
 use std::sync::Arc;
 

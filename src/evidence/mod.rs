@@ -3,6 +3,7 @@
 //! What it does not do: decide what follows from a verdict; that is the core's.
 
 mod csv;
+mod file;
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +12,8 @@ use serde_json::Value;
 use crate::database::Databases;
 use crate::domain::plan::Check;
 use crate::domain::verdict::{Judge, Verdict};
-use crate::os::paths::lies_within;
+use crate::os::staging::{Manifest, Overlay};
 use crate::plan_file::expr::{self, ExprError, Lookup};
-
-/// Largest file that a `parses` check reads.
-const PARSED_BYTES_MAX: u64 = 256 << 20;
 
 /// What the engine knows beside the names of an expression.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +24,10 @@ pub struct Facts<'a> {
     pub granted: &'a [PathBuf],
     /// Databases by address.
     pub databases: &'a dyn Databases,
+    /// The workspace as the attempt sees it, with its files that wait for acceptance.
+    pub overlay: Option<&'a Overlay>,
+    /// What the attempt changed; `None`: nothing.
+    pub changes: Option<&'a Manifest>,
     /// Tools that were called in the attempt and succeeded.
     pub called: &'a [String],
     /// The database whose `sql` checks ran inside the writing transaction already.
@@ -61,9 +63,13 @@ async fn one(check: &Check, scope: &(dyn Lookup + Sync), facts: &Facts<'_>) -> R
             let judged = expr::judge(text, scope)?;
             Ok(Seen { holds: judged.holds, line: judged.evidence })
         }
-        Check::File { path, exists, parses, changed: _ } => {
+        Check::File { path, exists, parses, changed } => {
             let path = text_of(path, scope)?;
-            Ok(file(facts, &path, *exists, parses.as_deref()))
+            Ok(file::look(
+                facts,
+                &path,
+                &file::Wanted { exists: *exists, parses: parses.as_deref(), changed: *changed },
+            ))
         }
         Check::Sql { database, query, equals } => {
             let database = text_of(database, scope)?;
@@ -88,55 +94,6 @@ fn text_of(template: &str, scope: &(dyn Lookup + Sync)) -> Result<String, ExprEr
         Value::String(text) => text,
         other => other.to_string(),
     })
-}
-
-fn file(facts: &Facts<'_>, path: &str, exists: Option<bool>, parses: Option<&str>) -> Seen {
-    let roots = std::iter::once(facts.workspace).chain(facts.granted.iter().map(PathBuf::as_path));
-    if !lies_within(facts.workspace, path, roots) {
-        let line = format!("file `{path}` lies outside the project folder and was not named: it is not looked at");
-        return Seen { holds: false, line };
-    }
-    let full = facts.workspace.join(path);
-    let is_there = full.exists();
-    if exists == Some(false) {
-        let line = format!("file `{path}` {}", if is_there { "exists" } else { "does not exist" });
-        return Seen { holds: !is_there, line };
-    }
-    if !is_there {
-        return Seen { holds: false, line: format!("file `{path}` does not exist") };
-    }
-    let Some(format) = parses else {
-        return Seen { holds: true, line: format!("file `{path}` exists") };
-    };
-    match parse(&full, format) {
-        Ok(()) => Seen { holds: true, line: format!("file `{path}` is {format}") },
-        Err(why) => Seen { holds: false, line: format!("file `{path}` is not {format}: {why}") },
-    }
-}
-
-fn parse(path: &Path, format: &str) -> Result<(), String> {
-    let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if bytes > PARSED_BYTES_MAX {
-        return Err(format!("{bytes} bytes are more than the {PARSED_BYTES_MAX} that a check reads"));
-    }
-    let content = std::fs::read(path).map_err(|error| error.to_string())?;
-    match format {
-        "json" => {
-            serde_json::from_slice::<serde::de::IgnoredAny>(&content).map(|_| ()).map_err(|error| error.to_string())
-        }
-        "yaml" => {
-            let text = std::str::from_utf8(&content).map_err(|error| error.to_string())?;
-            serde_saphyr::from_str::<Value>(text).map(|_| ()).map_err(|error| error.without_snippet().to_string())
-        }
-        "csv" => csv::parse(&content),
-        "text" => std::str::from_utf8(&content).map(|_| ()).map_err(|error| error.to_string()),
-        "pdf" => {
-            let head = &content[..content.len().min(1024)];
-            let is_pdf = head.windows(5).any(|window| window == b"%PDF-");
-            if is_pdf { Ok(()) } else { Err("no `%PDF-` in its first 1,024 bytes".to_owned()) }
-        }
-        other => Err(format!("`{other}` is no format that this version parses")),
-    }
 }
 
 async fn sql(facts: &Facts<'_>, database: &str, query: &str, wanted: &Value) -> Seen {

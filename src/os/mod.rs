@@ -5,3 +5,4 @@ pub mod lock;
 pub mod paths;
 pub mod process_group;
 pub mod rlimit;
+pub mod staging;

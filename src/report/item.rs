@@ -66,10 +66,42 @@ pub struct TriedLine {
     pub input_tokens: u64,
     /// Tokens written by models.
     pub output_tokens: u64,
+    /// Files that it changed; in place only if it was accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileLine>,
 }
 
+/// One file that an attempt changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLine {
+    /// Its path, from the project folder.
+    pub path: String,
+    /// `created`, `changed`, `deleted` or `moved`.
+    pub kind: String,
+    /// Where it stood before, if it was moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// How many bytes it has.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+impl FileLine {
+    fn text(&self) -> String {
+        let path = clean(&self.path);
+        match (&self.from, self.kind.as_str()) {
+            (Some(from), kind) => format!("{kind} {} to {path} ({} bytes)", clean(from), self.bytes),
+            (None, "deleted") => format!("deleted {path}"),
+            (None, kind) => format!("{kind} {path} ({} bytes)", self.bytes),
+        }
+    }
+}
+
+/// Files of an attempt that are named in text.
+const FILES_SHOWN_MAX: usize = 20;
+
 impl TriedLine {
-    fn of(tried: &Tried, evidence: &[String], last_ms: u64) -> Self {
+    fn of(tried: &Tried, evidence: &[String], last_ms: u64, read: &dyn Fn(&Payload) -> Option<Value>) -> Self {
         let (outcome, counted, seen) = match &tried.failure {
             Some(failure) => {
                 let counted = failure.class() == FailureClass::Wrong;
@@ -94,7 +126,29 @@ impl TriedLine {
             turns: tried.turns,
             input_tokens: tried.input_tokens,
             output_tokens: tried.output_tokens,
+            files: {
+                let listed = tried
+                    .staged
+                    .as_ref()
+                    .and_then(read)
+                    .and_then(|mut listed| listed.get_mut("files").map(Value::take));
+                listed.and_then(|files| serde_json::from_value(files).ok()).unwrap_or_default()
+            },
         }
+    }
+
+    /// What became of its files, in one line; `None`: it changed none.
+    fn files_text(&self) -> Option<String> {
+        let told: Vec<String> = self.files.iter().take(FILES_SHOWN_MAX).map(FileLine::text).collect();
+        let word = match self.outcome.as_str() {
+            _ if told.is_empty() => return None,
+            "accepted" => "files",
+            "running" => "files that wait for acceptance",
+            _ => "files that were not kept",
+        };
+        let more = self.files.len() - told.len();
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        Some(format!("{word}: {}{more}", told.join(", ")))
     }
 
     /// The attempt in one line: rung, class, evidence, seconds, tokens.
@@ -154,7 +208,7 @@ impl ItemStory {
                     tried: {
                         let seen: Vec<String> = verdicts.iter().flat_map(|verdict| verdict.evidence.clone()).collect();
                         let seen = if seen.is_empty() { vec!["unchecked".to_owned()] } else { seen };
-                        task.tried.iter().map(|tried| TriedLine::of(tried, &seen, state.head.last_ms)).collect()
+                        task.tried.iter().map(|tried| TriedLine::of(tried, &seen, state.head.last_ms, read)).collect()
                     },
                     evidence: verdicts.iter().flat_map(|verdict| verdict.evidence.clone()).collect(),
                     complaints: task.complaints.clone(),
@@ -183,6 +237,9 @@ pub fn text(stories: &[ItemStory]) -> String {
         out.push('\n');
         for tried in &story.tried {
             out.push_str(&format!("  {}\n", tried.text()));
+            if let Some(files) = tried.files_text() {
+                out.push_str(&format!("     {files}\n"));
+            }
         }
         let lines = story.evidence.iter().map(|line| ("shown", line));
         // Each complaint stands in the line of its attempt already.

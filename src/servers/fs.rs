@@ -1,7 +1,7 @@
 //! The built-in server `fs`: lists, reads, searches and hashes files of the workspace and of granted paths, and changes
 //! files of the workspace.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rmcp::model::JsonObject;
@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use super::fs_list::PAGE_FILES_MAX;
 use super::fs_paths::Territory;
+use super::fs_view::View;
 use super::host::{self, BuiltIn, BuiltInTool, Refusal, ServeError, arguments};
 use super::spill::Spill;
-use super::{fs_list, fs_text, fs_write};
+use super::{fs_list, fs_staged, fs_text, fs_write};
 use crate::domain::failure::FailureKind;
 use crate::domain::plan::RepeatClass;
-use crate::tool::spec::GRANTED_PATHS_VARIABLE;
+use crate::os::staging::{Overlay, is_plain};
+use crate::tool::spec::{GRANTED_PATHS_VARIABLE, STAGING_DIR_VARIABLE};
 
 /// Raised when results change.
 const OUTPUT_VERSION: &str = "1";
@@ -28,10 +30,13 @@ pub struct FsOptions {
     pub granted: Vec<PathBuf>,
     /// Where large results go; none: listings come in pages.
     pub spill: Option<Spill>,
+    /// Beneath it lie the folders in which calls may keep files until they are accepted; none: they may not.
+    pub staging: Option<PathBuf>,
 }
 
 impl FsOptions {
-    /// The workspace is the current folder; granted are `paths` and those of [`GRANTED_PATHS_VARIABLE`].
+    /// The workspace is the current folder; granted are `paths` and those of [`GRANTED_PATHS_VARIABLE`]; files wait
+    /// beneath the folder of [`STAGING_DIR_VARIABLE`].
     ///
     /// # Errors
     /// When there is no current folder, or the variable does not hold a list of texts.
@@ -45,7 +50,8 @@ impl FsOptions {
             let list: Vec<PathBuf> = serde_json::from_slice(list.as_encoded_bytes()).map_err(FsError::Granted)?;
             granted.extend(list);
         }
-        Ok(Self { workspace, granted, spill: Spill::from_process() })
+        let staging = std::env::var_os(STAGING_DIR_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Ok(Self { workspace, granted, spill: Spill::from_process(), staging })
     }
 }
 
@@ -68,14 +74,17 @@ pub enum FsError {
 /// # Errors
 /// [`FsError`].
 pub async fn serve(options: FsOptions) -> Result<(), FsError> {
-    let territory = Territory::new(&options.workspace, &options.granted).map_err(FsError::Workspace)?;
-    let page = if options.spill.is_some() { None } else { Some(PAGE_FILES_MAX) };
-    Ok(host::serve_stdio(Arc::new(FsServer { territory, page }), options.spill).await?)
+    let server = FsServer::new(&options)?;
+    Ok(host::serve_stdio(Arc::new(server), options.spill).await?)
 }
 
-struct FsServer {
+/// The server: a workspace and what may be read outside of it.
+#[derive(Debug)]
+pub struct FsServer {
     territory: Territory,
     page: Option<usize>,
+    /// Where attempts have their staging folders.
+    staging: Option<PathBuf>,
 }
 
 impl BuiltIn for FsServer {
@@ -95,20 +104,53 @@ impl BuiltIn for FsServer {
         tools()
     }
 
-    fn call(&self, tool: &str, given: JsonObject) -> Result<Value, Refusal> {
+    fn call(&self, tool: &str, given: JsonObject, staging: Option<&Path>) -> Result<Value, Refusal> {
         let territory = &self.territory;
-        match tool {
-            "list" => fs_list::list(territory, &arguments(given)?, self.page),
-            "read" => fs_text::read(territory, &arguments(given)?),
-            "search" => fs_text::search(territory, &arguments(given)?),
-            "stat" => fs_text::stat(territory, &arguments(given)?),
-            "hash" => fs_text::hash(territory, &arguments(given)?),
+        let overlay = staging.map(|folder| self.overlay(folder)).transpose()?;
+        let view = View::new(territory, overlay);
+        let answer = match tool {
+            "list" => fs_list::list(&view, &arguments(given)?, self.page),
+            "read" => fs_text::read(&view, &arguments(given)?),
+            "search" => fs_text::search(&view, &arguments(given)?),
+            "stat" => fs_text::stat(&view, &arguments(given)?),
+            "hash" => fs_text::hash(&view, &arguments(given)?),
+            "write" if staging.is_some() => fs_staged::write(&view, &arguments(given)?),
+            "patch" if staging.is_some() => fs_staged::patch(&view, &arguments(given)?),
+            "move" if staging.is_some() => fs_staged::move_path(&view, &arguments(given)?),
+            "delete" if staging.is_some() => fs_staged::delete(&view, &arguments(given)?),
             "write" => fs_write::write(territory, &arguments(given)?),
             "patch" => fs_write::patch(territory, &arguments(given)?),
             "move" => fs_write::move_file(territory, &arguments(given)?),
             "delete" => fs_write::delete(territory, &arguments(given)?),
             other => Err(Refusal::new(FailureKind::UnknownTool, format!("no tool is called `{other}`"))),
+        };
+        view.keep_seen()?;
+        answer
+    }
+}
+
+impl FsServer {
+    /// The server for a workspace, in this process.
+    ///
+    /// # Errors
+    /// [`FsError::Workspace`].
+    pub fn new(options: &FsOptions) -> Result<Self, FsError> {
+        let territory = Territory::new(&options.workspace, &options.granted).map_err(FsError::Workspace)?;
+        let page = if options.spill.is_some() { None } else { Some(PAGE_FILES_MAX) };
+        Ok(Self { territory, page, staging: options.staging.clone() })
+    }
+
+    /// The view of the attempt whose files wait in `folder`.
+    fn overlay(&self, folder: &Path) -> Result<Overlay, Refusal> {
+        let refused = |message: String| Refusal::new(FailureKind::Refused, message);
+        let Some(root) = &self.staging else {
+            return Err(refused("this server was not told where files wait for acceptance".to_owned()));
+        };
+        if !folder.strip_prefix(root).is_ok_and(|rest| !rest.as_os_str().is_empty() && is_plain(rest)) {
+            return Err(refused(format!("`{}` is not a folder where files wait for acceptance", folder.display())));
         }
+        Overlay::open(self.territory.workspace(), folder)
+            .map_err(|error| Refusal::new(FailureKind::ToolError, format!("cannot stage files: {error}")))
     }
 }
 

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::fs_paths::{Access, Territory, is_skipped};
+use super::fs_view::{At, Linked, View};
 use super::host::Refusal;
 use crate::domain::failure::FailureKind;
+use crate::os::staging::Node;
 
 /// How many entries are looked at.
 const ENTRIES_MAX: usize = 2_000_000;
@@ -53,9 +55,9 @@ pub(super) struct Found {
     unreadable_count: usize,
 }
 
-pub(super) fn list(territory: &Territory, said: &ListArguments, page: Option<usize>) -> Result<Value, Refusal> {
+pub(super) fn list(view: &View<'_>, said: &ListArguments, page: Option<usize>) -> Result<Value, Refusal> {
     let matcher = said.pattern.as_deref().map(|pattern| matcher(pattern, said.ignore_case)).transpose()?;
-    let (root, mut found) = walk(territory, &said.root, matcher.as_ref(), said.folders)?;
+    let (root, mut found) = walk(view, &said.root, matcher.as_ref(), said.folders)?;
     let total = found.files.len();
     if let Some(after) = &said.after {
         let from = found.files.partition_point(|file| file.path.as_bytes() <= after.as_bytes());
@@ -93,11 +95,12 @@ pub(super) fn matcher(pattern: &str, ignore_case: bool) -> Result<GlobMatcher, R
 
 /// All files below `root` that fit, sorted by the bytes of their paths.
 pub(super) fn walk(
-    territory: &Territory,
+    view: &View<'_>,
     root: &str,
     matcher: Option<&GlobMatcher>,
     with_folders: bool,
 ) -> Result<(String, Found), Refusal> {
+    let territory = view.territory;
     let place = territory.locate(root, Access::Read)?;
     let missing_hint = |refusal: Refusal| match refusal.kind {
         FailureKind::Missing => {
@@ -106,19 +109,31 @@ pub(super) fn walk(
         }
         _ => refusal,
     };
-    let real = territory.real(&place).map_err(missing_hint)?;
     let shown = place.shown.clone();
+    let place = match view.at(&place, true).map_err(missing_hint)? {
+        At::Direct(direct) => direct,
+        At::Here { node: Node::File { bytes, .. }, .. } => return single(shown, Some(bytes), matcher),
+        At::Here { node: Node::Absent, .. } => {
+            let error = std::io::Error::from(rustix::io::Errno::NOENT);
+            return Err(missing_hint(place.refusal("look up", &error)));
+        }
+        At::Here { rest, node: Node::Folder { .. } } => {
+            let mut found = Found::default();
+            let prefix = if shown == "." { String::new() } else { format!("{}/", shown.trim_end_matches('/')) };
+            let listing = Listing { view, root: &rest, prefix: &prefix, matcher, with_folders };
+            let mut seen = 0;
+            view.names(&rest).map_err(|error| place.refusal("list", &error))?;
+            listing.folder(&mut found, Path::new(""), &mut seen).map_err(|()| too_many(&shown))?;
+            found.sort();
+            return Ok((shown, found));
+        }
+        At::Here { .. } => return single(shown, None, matcher),
+    };
+    let real = territory.real(&place).map_err(missing_hint)?;
     let mut found = Found::default();
     let metadata = fs::metadata(&real).map_err(|error| place.refusal("look up", &error))?;
     if !metadata.is_dir() {
-        let name = Path::new(&shown).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if !metadata.is_file() || !matcher.is_none_or(|matcher| matcher.is_match(&name)) {
-            // An empty list would look like an empty folder.
-            let message = format!("`{shown}` is not a folder, and does not fit the pattern itself");
-            return Err(Refusal::new(FailureKind::BadInput, message).hint("name the folder that the files are in"));
-        }
-        found.files.push(Listed { path: shown.clone(), name, bytes: metadata.len(), is_folder: false });
-        return Ok((shown, found));
+        return single(shown, metadata.is_file().then_some(metadata.len()), matcher);
     }
     // A folder that cannot be opened would otherwise look like an empty one.
     fs::read_dir(&real).map_err(|error| place.refusal("list", &error))?;
@@ -130,8 +145,7 @@ pub(super) fn walk(
         .build();
     for (seen, entry) in walk.enumerate() {
         if seen > ENTRIES_MAX {
-            let message = format!("`{shown}` has more than {ENTRIES_MAX} entries");
-            return Err(Refusal::new(FailureKind::TooLarge, message).hint("list its folders one by one"));
+            return Err(too_many(&shown));
         }
         match entry {
             Ok(entry) if entry.depth() == 0 => {}
@@ -139,8 +153,99 @@ pub(super) fn walk(
             Err(error) => found.miss(error_path(&error, &real, &prefix), &reason(&error)),
         }
     }
-    found.files.sort_unstable_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
+    found.sort();
     Ok((shown, found))
+}
+
+/// A listing of one file; `bytes`: its length, if it is one.
+fn single(shown: String, bytes: Option<u64>, matcher: Option<&GlobMatcher>) -> Result<(String, Found), Refusal> {
+    let name = Path::new(&shown).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some(bytes) = bytes.filter(|_| matcher.is_none_or(|matcher| matcher.is_match(&name))) else {
+        // An empty list would look like an empty folder.
+        let message = format!("`{shown}` is not a folder, and does not fit the pattern itself");
+        return Err(Refusal::new(FailureKind::BadInput, message).hint("name the folder that the files are in"));
+    };
+    let mut found = Found::default();
+    found.files.push(Listed { path: shown.clone(), name, bytes, is_folder: false });
+    Ok((shown, found))
+}
+
+fn too_many(shown: &str) -> Refusal {
+    let message = format!("`{shown}` has more than {ENTRIES_MAX} entries");
+    Refusal::new(FailureKind::TooLarge, message).hint("list its folders one by one")
+}
+
+/// A listing of a folder as an attempt sees it.
+struct Listing<'a> {
+    view: &'a View<'a>,
+    root: &'a Path,
+    prefix: &'a str,
+    matcher: Option<&'a GlobMatcher>,
+    with_folders: bool,
+}
+
+impl Listing<'_> {
+    /// `Err`: too many entries.
+    fn folder(&self, found: &mut Found, rest: &Path, seen: &mut usize) -> Result<(), ()> {
+        let names = match self.view.names(&self.root.join(rest)) {
+            Ok(names) => names,
+            Err(error) => {
+                found.miss(format!("{}{}", self.prefix, escaped(rest)), &io_reason(&error));
+                return Ok(());
+            }
+        };
+        for name in names.iter().filter(|name| !is_skipped(name)) {
+            *seen += 1;
+            if *seen > ENTRIES_MAX {
+                return Err(());
+            }
+            let rest = rest.join(name);
+            match self.view.look(&self.root.join(&rest)) {
+                Ok(node) => {
+                    self.entry(found, &rest, &node);
+                    if matches!(node, Node::Folder { .. }) {
+                        self.folder(found, &rest, seen)?;
+                    }
+                }
+                Err(error) => found.miss(format!("{}{}", self.prefix, escaped(&rest)), &io_reason(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self, found: &mut Found, rest: &Path, node: &Node) {
+        let is_folder = matches!(node, Node::Folder { .. });
+        let is_listed = matches!(node, Node::File { .. } | Node::Link { .. }) || (self.with_folders && is_folder);
+        if !is_listed || !self.matcher.is_none_or(|matcher| matcher.is_match(rest)) {
+            return;
+        }
+        let shown = || format!("{}{}", self.prefix, escaped(rest));
+        let Some(text) = rest.to_str() else {
+            return found.miss(shown(), "its name is not UTF-8; rename it");
+        };
+        let bytes = match node {
+            Node::File { bytes, .. } => *bytes,
+            Node::Link { .. } => match self.view.linked(&self.root.join(rest)) {
+                Linked::File(bytes) => bytes,
+                Linked::Folder => return,
+                Linked::FolderOutside => {
+                    return found.miss(shown(), "a link to a folder outside, which is not entered");
+                }
+                Linked::Nothing => return found.miss(shown(), "a link that leads outside or nowhere"),
+            },
+            _ => 0,
+        };
+        let name = rest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        found.files.push(Listed { path: format!("{}{text}", self.prefix), name, bytes, is_folder });
+    }
+}
+
+fn io_reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "the system does not let us read it".to_owned(),
+        std::io::ErrorKind::NotFound => "it went away while the folder was listed".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 impl Found {
@@ -183,6 +288,11 @@ impl Found {
         self.files.push(Listed { path: format!("{prefix}{text}"), name, bytes, is_folder: kind.is_dir() });
     }
 
+    fn sort(&mut self) {
+        self.files.sort_unstable_by(|left, right| left.path.as_bytes().cmp(right.path.as_bytes()));
+        self.unreadable.sort_by(|left, right| left["path"].as_str().cmp(&right["path"].as_str()));
+    }
+
     fn miss(&mut self, path: String, reason: &str) {
         self.unreadable_count += 1;
         if self.unreadable.len() < UNREADABLE_MAX {
@@ -202,11 +312,13 @@ fn escaped(path: &Path) -> String {
 }
 
 fn reason(error: &ignore::Error) -> String {
-    match error.io_error().map(std::io::Error::kind) {
-        Some(std::io::ErrorKind::PermissionDenied) => "the system does not let us read it".to_owned(),
-        Some(std::io::ErrorKind::NotFound) => "it went away while the folder was listed".to_owned(),
-        _ => error.to_string(),
-    }
+    error.io_error().map_or_else(
+        || error.to_string(),
+        |io| match io.kind() {
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound => io_reason(io),
+            _ => error.to_string(),
+        },
+    )
 }
 
 fn error_path(error: &ignore::Error, real: &Path, prefix: &str) -> String {

@@ -45,12 +45,12 @@ pub(super) struct Territory {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     /// The folder (or single file) that permits it.
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// The way from there.
-    rest: PathBuf,
+    pub(super) rest: PathBuf,
     /// As it is given back: relative inside the workspace, else absolute.
     pub(super) shown: String,
-    access: Access,
+    pub(super) access: Access,
 }
 
 impl Territory {
@@ -97,7 +97,7 @@ impl Territory {
         if shown.is_empty() { ".".to_owned() } else { shown.into_owned() }
     }
 
-    fn outside(&self, given: &str, access: Access) -> Refusal {
+    pub(super) fn outside(&self, given: &str, access: Access) -> Refusal {
         let refusal = Refusal::new(FailureKind::Refused, format!("`{given}` is outside of the workspace"));
         match access {
             Access::Read => refusal.hint(format!(
@@ -161,6 +161,12 @@ impl Territory {
         self.parent(place)
     }
 
+    /// A place as a path from the workspace; `None`: it lies outside.
+    pub(super) fn inside(&self, place: &Place) -> Option<PathBuf> {
+        // A granted folder may lie in the workspace by its name.
+        Some(place.root.strip_prefix(&self.workspace).ok()?.join(&place.rest))
+    }
+
     /// Whether a link inside a listing leads to a file that may be read.
     pub(super) fn may_read_target(&self, link: &Path) -> Option<fs::Metadata> {
         let target = fs::canonicalize(link).ok()?;
@@ -203,7 +209,8 @@ impl Place {
         Ok(opened)
     }
 
-    fn check_ours(&self, rest: &Path) -> Result<(), Refusal> {
+    /// Whether a way, links followed, leads into folders that are nobody's business.
+    pub(super) fn check_ours(&self, rest: &Path) -> Result<(), Refusal> {
         let has = |name: &str| rest.components().any(|part| part.as_os_str() == name);
         // The other place where a project may keep settings with keys in them.
         let is_settings = rest == Path::new(".config/config.json");

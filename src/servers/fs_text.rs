@@ -5,10 +5,10 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::fs_list::{matcher, walk};
-use super::fs_paths::{Access, Place, Territory};
+use super::fs_paths::Place;
+use super::fs_view::View;
 use super::host::Refusal;
 use crate::domain::failure::FailureKind;
 
@@ -27,8 +27,6 @@ const MATCH_LINE_BYTES_MAX: usize = 300;
 const SEARCHED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const SEARCHED_LINE_BYTES_MAX: u64 = 1024 * 1024;
 
-const HASH_BUFFER_BYTES: usize = 256 * 1024;
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadArguments {
@@ -38,8 +36,8 @@ pub(super) struct ReadArguments {
     limit: Option<usize>,
 }
 
-pub(super) fn read(territory: &Territory, said: &ReadArguments) -> Result<Value, Refusal> {
-    let (place, mut file, bytes) = open_file(territory, &said.path)?;
+pub(super) fn read(view: &View<'_>, said: &ReadArguments) -> Result<Value, Refusal> {
+    let (place, mut file, bytes) = view.open_file(&said.path)?;
     let failed = |error: io::Error| place.refusal("read", &error);
     let mut start = vec![0; SNIFF_BYTES.min(usize::try_from(bytes).unwrap_or(SNIFF_BYTES))];
     file.read_exact(&mut start).map_err(failed)?;
@@ -75,60 +73,35 @@ pub(super) struct PathArguments {
     path: String,
 }
 
-pub(super) fn stat(territory: &Territory, said: &PathArguments) -> Result<Value, Refusal> {
-    let place = territory.locate(&said.path, Access::Read)?;
-    let real = match territory.real(&place) {
-        Ok(real) => real,
-        Err(refusal) if refusal.kind == FailureKind::Missing => {
-            return Ok(json!({ "path": place.shown, "exists": false }));
-        }
-        Err(refusal) => return Err(refusal),
-    };
-    let metadata = std::fs::symlink_metadata(&real).map_err(|error| place.refusal("look up", &error))?;
-    let kind = match metadata.file_type() {
-        kind if kind.is_file() => "file",
-        kind if kind.is_dir() => "folder",
-        _ => "other",
-    };
-    Ok(json!({ "path": place.shown, "exists": true, "kind": kind, "bytes": metadata.len() }))
+pub(super) fn stat(view: &View<'_>, said: &PathArguments) -> Result<Value, Refusal> {
+    let (place, found) = view.stat(&said.path)?;
+    Ok(match found {
+        None => json!({ "path": place.shown, "exists": false }),
+        Some((kind, bytes)) => json!({ "path": place.shown, "exists": true, "kind": kind, "bytes": bytes }),
+    })
 }
 
-pub(super) fn hash(territory: &Territory, said: &PathArguments) -> Result<Value, Refusal> {
-    let (place, mut file, _) = open_file(territory, &said.path)?;
+pub(super) fn hash(view: &View<'_>, said: &PathArguments) -> Result<Value, Refusal> {
+    let (place, mut file, _) = view.open_file(&said.path)?;
     let (sha256, bytes) = digest(&mut file).map_err(|error| place.refusal("read", &error))?;
     Ok(json!({ "path": place.shown, "bytes": bytes, "sha256": sha256 }))
 }
 
-/// SHA-256 in hexadecimal digits, and how many bytes went into it.
-pub(super) fn digest(file: &mut impl io::Read) -> io::Result<(String, u64)> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; HASH_BUFFER_BYTES];
-    let mut bytes = 0;
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                bytes += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((crate::domain::ids::Digest(hasher.finalize().into()).to_string(), bytes))
-}
+pub(super) use crate::os::staging::sha256_of as digest;
 
-/// Opens an ordinary file; folders and pipes are refused.
-pub(super) fn open_file(territory: &Territory, path: &str) -> Result<(Place, File, u64), Refusal> {
-    let place = territory.locate(path, Access::Read)?;
-    let file = territory.open(&place)?;
+/// An opened file, if it is an ordinary one; folders and pipes are refused.
+pub(super) fn ordinary(place: Place, file: File) -> Result<(Place, File, u64), Refusal> {
     let metadata = file.metadata().map_err(|error| place.refusal("look up", &error))?;
     if !metadata.is_file() {
-        let what = if metadata.is_dir() { "a folder" } else { "not an ordinary file" };
-        let refusal = Refusal::new(FailureKind::BadInput, format!("`{}` is {what}", place.shown));
-        return Err(if metadata.is_dir() { refusal.hint("use `list`") } else { refusal });
+        return Err(not_ordinary(&place, metadata.is_dir()));
     }
     Ok((place, file, metadata.len()))
+}
+
+pub(super) fn not_ordinary(place: &Place, is_folder: bool) -> Refusal {
+    let what = if is_folder { "a folder" } else { "not an ordinary file" };
+    let refusal = Refusal::new(FailureKind::BadInput, format!("`{}` is {what}", place.shown));
+    if is_folder { refusal.hint("use `list`") } else { refusal }
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,12 +115,12 @@ pub(super) struct SearchArguments {
     ignore_case: bool,
 }
 
-pub(super) fn search(territory: &Territory, said: &SearchArguments) -> Result<Value, Refusal> {
+pub(super) fn search(view: &View<'_>, said: &SearchArguments) -> Result<Value, Refusal> {
     if said.text.is_empty() || said.text.contains('\n') {
         return Err(Refusal::new(FailureKind::BadInput, "the text to search for is empty or has more than one line"));
     }
     let matcher = said.pattern.as_deref().map(|pattern| matcher(pattern, false)).transpose()?;
-    let (root, found) = walk(territory, &said.root, matcher.as_ref(), false)?;
+    let (root, found) = walk(view, &said.root, matcher.as_ref(), false)?;
     let limit = said.limit.unwrap_or(MATCHES_DEFAULT).clamp(1, MATCHES_MAX);
     let needle = if said.ignore_case { said.text.to_lowercase() } else { said.text.clone() };
     let mut matches = Vec::new();
@@ -162,8 +135,12 @@ pub(super) fn search(territory: &Territory, said: &SearchArguments) -> Result<Va
             continue;
         }
         // A file that went away since is no match.
-        let Ok((_, file, _)) = open_file(territory, &listed.path) else { continue };
+        let Ok((_, file, _)) = view.glance(&listed.path) else { continue };
+        let before = matches.len();
         files += u64::from(search_file(file, &listed.path, &needle, said.ignore_case, limit, &mut matches).is_some());
+        if matches.len() > before {
+            view.remember(&listed.path);
+        }
     }
     let is_truncated = matches.len() > limit;
     matches.truncate(limit);

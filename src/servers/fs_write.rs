@@ -18,14 +18,14 @@ use super::host::Refusal;
 use crate::domain::failure::FailureKind;
 
 /// Largest text that is written or changed.
-const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(super) const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WriteArguments {
-    path: String,
-    text: String,
-    expect_sha256: Option<String>,
+    pub(super) path: String,
+    pub(super) text: String,
+    pub(super) expect_sha256: Option<String>,
 }
 
 pub(super) fn write(territory: &Territory, said: &WriteArguments) -> Result<Value, Refusal> {
@@ -39,12 +39,12 @@ pub(super) fn write(territory: &Territory, said: &WriteArguments) -> Result<Valu
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PatchArguments {
-    path: String,
-    old: String,
-    new: String,
+    pub(super) path: String,
+    pub(super) old: String,
+    pub(super) new: String,
     #[serde(default)]
-    all: bool,
-    expect_sha256: Option<String>,
+    pub(super) all: bool,
+    pub(super) expect_sha256: Option<String>,
 }
 
 pub(super) fn patch(territory: &Territory, said: &PatchArguments) -> Result<Value, Refusal> {
@@ -53,11 +53,15 @@ pub(super) fn patch(territory: &Territory, said: &PatchArguments) -> Result<Valu
     let target = Target { place: &place, folder: &folder, name: Path::new(&name) };
     let missing = || Refusal::new(FailureKind::Missing, format!("`{}` does not exist", place.shown));
     let old = target.read()?.ok_or_else(missing)?;
-    let text = std::str::from_utf8(&old)
-        .map_err(|_| Refusal::new(FailureKind::BadInput, format!("`{}` is not UTF-8 text", place.shown)))?;
-    let new =
-        patched(text, said).map_err(|(kind, message)| Refusal::new(kind, format!("`{}`: {message}", place.shown)))?;
+    let new = patched_bytes(&place, &old, said)?;
     target.put(Some(&old), new.as_bytes(), said.expect_sha256.as_deref())
+}
+
+/// A file's content with the patch in it.
+pub(super) fn patched_bytes(place: &Place, old: &[u8], said: &PatchArguments) -> Result<String, Refusal> {
+    let text = std::str::from_utf8(old)
+        .map_err(|_| Refusal::new(FailureKind::BadInput, format!("`{}` is not UTF-8 text", place.shown)))?;
+    patched(text, said).map_err(|(kind, message)| Refusal::new(kind, format!("`{}`: {message}", place.shown)))
 }
 
 /// Places that already read as the new text count as changed, so that a second call finds nothing to do.
@@ -84,10 +88,10 @@ fn patched(text: &str, said: &PatchArguments) -> Result<String, (FailureKind, St
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoveArguments {
-    from: String,
-    to: String,
+    pub(super) from: String,
+    pub(super) to: String,
     #[serde(default)]
-    overwrite: bool,
+    pub(super) overwrite: bool,
 }
 
 pub(super) fn move_file(territory: &Territory, said: &MoveArguments) -> Result<Value, Refusal> {
@@ -110,10 +114,7 @@ pub(super) fn move_file(territory: &Territory, said: &MoveArguments) -> Result<V
             sync(&source.0);
             Ok(out(false))
         }
-        Err(Errno::EXIST) => {
-            let refusal = Refusal::new(FailureKind::ToolError, format!("`{}` exists already", to.shown));
-            Err(refusal.hint("say `overwrite: true`, or choose another name"))
-        }
+        Err(Errno::EXIST) => Err(exists_already(&to)),
         Err(error) => Err(from.refusal("move", &error.into())),
     }
 }
@@ -129,7 +130,7 @@ fn already_moved(territory: &Territory, from: &Place, to: &Place) -> Result<(), 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteArguments {
-    path: String,
+    pub(super) path: String,
 }
 
 pub(super) fn delete(territory: &Territory, said: &DeleteArguments) -> Result<Value, Refusal> {
@@ -151,10 +152,7 @@ pub(super) fn delete(territory: &Territory, said: &DeleteArguments) -> Result<Va
             Ok(out(false))
         }
         Err(Errno::NOENT) => Ok(out(true)),
-        Err(Errno::NOTEMPTY) => {
-            let refusal = Refusal::new(FailureKind::ToolError, format!("the folder `{}` is not empty", place.shown));
-            Err(refusal.hint("delete what is in it first"))
-        }
+        Err(Errno::NOTEMPTY) => Err(is_not_empty(&place)),
         Err(error) => Err(place.refusal("delete", &error.into())),
     }
 }
@@ -185,48 +183,19 @@ impl Target<'_> {
         let file = match rustix::fs::openat(self.folder, self.name, flags, Mode::empty()) {
             Ok(opened) => File::from(opened),
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => {
-                let message = format!("`{}` is a link; write to the file itself", self.place.shown);
-                return Err(Refusal::new(FailureKind::BadInput, message));
-            }
+            Err(Errno::LOOP) => return Err(is_a_link(self.place)),
             Err(error) => return Err(self.place.refusal("read", &error.into())),
         };
-        let failed = |error: io::Error| self.place.refusal("read", &error);
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(Refusal::new(FailureKind::BadInput, format!("`{}` is not an ordinary file", self.place.shown)));
-        }
-        if metadata.len() > TEXT_BYTES_MAX as u64 {
-            let message =
-                format!("`{}` has {} bytes, over the limit of {TEXT_BYTES_MAX}", self.place.shown, metadata.len());
-            return Err(Refusal::new(FailureKind::TooLarge, message));
-        }
-        let mut bytes = Vec::new();
-        file.take(TEXT_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(Some(bytes))
+        content(self.place, file).map(Some)
     }
 
     /// Replaces the file unless it already reads so.
     fn put(&self, old: Option<&[u8]>, new: &[u8], expected: Option<&str>) -> Result<Value, Refusal> {
-        if new.len() > TEXT_BYTES_MAX {
-            let message = format!("the text has {} bytes, over the limit of {TEXT_BYTES_MAX}", new.len());
-            return Err(Refusal::new(FailureKind::TooLarge, message));
-        }
-        let hash = |bytes: &[u8]| digest(&mut &*bytes).map(|(sha256, _)| sha256).unwrap_or_default();
-        let sha256 = hash(new);
-        let is_same = old == Some(new);
-        if let Some(expected) = expected
-            && !is_same
-            && !old.is_some_and(|old| hash(old).eq_ignore_ascii_case(expected))
-        {
-            let message = format!("`{}` is not as expected: somebody changed it", self.place.shown);
-            return Err(Refusal::new(FailureKind::ToolError, message).hint("read it again"));
-        }
+        let (is_same, answer) = judged(self.place, old, new, expected)?;
         if !is_same {
             self.replace(new).map_err(|error| self.place.refusal("write", &error))?;
         }
-        Ok(json!({ "path": self.place.shown, "bytes": new.len(), "sha256": sha256, "created": old.is_none(),
-            "unchanged": is_same }))
+        Ok(answer)
     }
 
     fn replace(&self, new: &[u8]) -> io::Result<()> {
@@ -252,6 +221,63 @@ impl Target<'_> {
         }
         written
     }
+}
+
+/// Whether a file reads as it should already, and what a write answers; it is refused where the text is too long or the
+/// file is not the expected one.
+pub(super) fn judged(
+    place: &Place,
+    old: Option<&[u8]>,
+    new: &[u8],
+    expected: Option<&str>,
+) -> Result<(bool, Value), Refusal> {
+    if new.len() > TEXT_BYTES_MAX {
+        let message = format!("the text has {} bytes, over the limit of {TEXT_BYTES_MAX}", new.len());
+        return Err(Refusal::new(FailureKind::TooLarge, message));
+    }
+    let hash = |bytes: &[u8]| digest(&mut &*bytes).map(|(sha256, _)| sha256).unwrap_or_default();
+    let sha256 = hash(new);
+    let is_same = old == Some(new);
+    if let Some(expected) = expected
+        && !is_same
+        && !old.is_some_and(|old| hash(old).eq_ignore_ascii_case(expected))
+    {
+        let message = format!("`{}` is not as expected: somebody changed it", place.shown);
+        return Err(Refusal::new(FailureKind::ToolError, message).hint("read it again"));
+    }
+    let answer = json!({ "path": place.shown, "bytes": new.len(), "sha256": sha256, "created": old.is_none(),
+        "unchanged": is_same });
+    Ok((is_same, answer))
+}
+
+/// The content of a file that is to be changed, if it is small enough.
+pub(super) fn content(place: &Place, file: File) -> Result<Vec<u8>, Refusal> {
+    let failed = |error: io::Error| place.refusal("read", &error);
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(Refusal::new(FailureKind::BadInput, format!("`{}` is not an ordinary file", place.shown)));
+    }
+    if metadata.len() > TEXT_BYTES_MAX as u64 {
+        let message = format!("`{}` has {} bytes, over the limit of {TEXT_BYTES_MAX}", place.shown, metadata.len());
+        return Err(Refusal::new(FailureKind::TooLarge, message));
+    }
+    let mut bytes = Vec::new();
+    file.take(TEXT_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+pub(super) fn is_a_link(place: &Place) -> Refusal {
+    Refusal::new(FailureKind::BadInput, format!("`{}` is a link; write to the file itself", place.shown))
+}
+
+pub(super) fn exists_already(place: &Place) -> Refusal {
+    let refusal = Refusal::new(FailureKind::ToolError, format!("`{}` exists already", place.shown));
+    refusal.hint("say `overwrite: true`, or choose another name")
+}
+
+pub(super) fn is_not_empty(place: &Place) -> Refusal {
+    let refusal = Refusal::new(FailureKind::ToolError, format!("the folder `{}` is not empty", place.shown));
+    refusal.hint("delete what is in it first")
 }
 
 /// Makes a change of a folder durable. The change itself has happened, so an error here cannot take it back.

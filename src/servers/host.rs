@@ -2,6 +2,7 @@
 //! and turns results and refusals into answers.
 
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rmcp::model::{
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::spill::Spill;
 use crate::domain::failure::FailureKind;
 use crate::domain::plan::RepeatClass;
-use crate::tool::{OUTPUT_VERSION, REASON, SPILLED_FILE};
+use crate::tool::{OUTPUT_VERSION, REASON, SPILLED_FILE, STAGING};
 
 /// Calls of one server that run at the same time; more wait.
 const CALLS_MAX: usize = 8;
@@ -33,11 +34,12 @@ pub trait BuiltIn: Send + Sync + 'static {
     /// Its tools.
     fn tools(&self) -> Vec<BuiltInTool>;
 
-    /// Does the work of one call; may block. The result is an object.
+    /// Does the work of one call; may block. The result is an object. `staging`: the folder that takes what the call
+    /// changes until it is accepted.
     ///
     /// # Errors
     /// A [`Refusal`] with the reason that decides what happens next.
-    fn call(&self, tool: &str, arguments: JsonObject) -> Result<Value, Refusal>;
+    fn call(&self, tool: &str, arguments: JsonObject, staging: Option<&Path>) -> Result<Value, Refusal>;
 }
 
 /// A tool of a built-in server.
@@ -158,17 +160,30 @@ impl ServerHandler for Host {
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let staging = context.meta.0.0.get(STAGING).cloned();
         let _permit = self.permits.acquire().await.map_err(|error| internal(&error))?;
         let (server, spill) = (Arc::clone(&self.server), self.spill.clone());
         let work = move || {
-            let outcome = server.call(&request.name, request.arguments.unwrap_or_default());
+            let outcome = staged_in(staging).and_then(|staging| {
+                server.call(&request.name, request.arguments.unwrap_or_default(), staging.as_deref())
+            });
             outcome.map_or_else(|refusal| refusal.answer(), |value| answer(value, spill.as_deref()))
         };
         // A panic in one call is an answer to that call; the server goes on.
         let answer = tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?;
         Ok(answer.into())
+    }
+}
+
+/// The folder that a call names in its `_meta`. A word that is no absolute path is not ignored: the call would change
+/// files at once.
+fn staged_in(said: Option<Value>) -> Result<Option<PathBuf>, Refusal> {
+    match said {
+        None => Ok(None),
+        Some(Value::String(path)) if Path::new(&path).is_absolute() => Ok(Some(PathBuf::from(path))),
+        Some(_) => Err(Refusal::new(FailureKind::BadInput, format!("`{STAGING}` is not an absolute path"))),
     }
 }
 

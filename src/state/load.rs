@@ -283,7 +283,8 @@ fn index_done(batch: &mut sled::Batch, state: &RunState, id: TaskId, task: &Task
     };
     let run = state.head.run;
     if reused.is_none() {
-        let found = Reusable { run, task: id, output: output.clone(), verdicts: verdicts.clone() };
+        let staged = task.tried.last().and_then(|tried| tried.staged.clone());
+        let found = Reusable { run, task: id, output: output.clone(), verdicts: verdicts.clone(), staged };
         parts::put(batch, &keys::identity(&identity), &found);
     }
     let step = state.step(id.step).id.as_str();

@@ -49,6 +49,9 @@ pub struct Reusable {
     pub output: Payload,
     /// What was said of it then.
     pub verdicts: Vec<Verdict>,
+    /// The files that it left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Payload>,
 }
 
 /// What stood at a place of a plan last.

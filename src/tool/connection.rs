@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use super::process::{Process, Started, shown};
 use super::spec::ServerSpec;
 use super::table::{PAGES_MAX, TOOLS_MAX, Table};
-use super::{CALL_KEY, ToolCall, ToolError, ToolResult, ToolSpec, lines, result};
+use super::{CALL_KEY, STAGING, ToolCall, ToolError, ToolResult, ToolSpec, lines, result};
 
 /// Between the limits of a call inside and outside the protocol library: the library cannot end a call while the
 /// server does not even take our lines.
@@ -203,6 +203,9 @@ impl Connection {
     async fn send(&self, call: &ToolCall, limit: Duration) -> Result<ServerResult, SendEnd> {
         let mut meta = RequestMetaObject::new();
         meta.0.0.insert(CALL_KEY.to_owned(), call.call_key.clone().into());
+        if let Some(folder) = &call.staging {
+            meta.0.0.insert(STAGING.to_owned(), folder.to_string_lossy().into());
+        }
         let idle = self.spec.idle_timeout_ms.map_or(limit, |idle_ms| limit.min(Duration::from_millis(idle_ms)));
         let options = PeerRequestOptions::with_timeout(idle)
             .reset_timeout_on_progress()

@@ -2,6 +2,7 @@
 //!
 //! Restarting servers and counting their deaths is the engine's work; a [`ToolBox`] only says what happened.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -62,7 +63,14 @@ pub struct ToolCall {
     pub call_key: String,
     /// Limit of the whole call.
     pub timeout_ms: u64,
+    /// Where the files that our `fs` server changes wait for acceptance; sent in `_meta` as [`STAGING`]. `None`: they
+    /// change at once.
+    pub staging: Option<PathBuf>,
 }
+
+/// Where the staging folder of a call travels in a request's `_meta`: an absolute path. Arguments of a model never get
+/// there.
+pub const STAGING: &str = "ollmcp/staging";
 
 /// Where the call key travels in a request's `_meta`.
 pub const CALL_KEY: &str = "ollmcp/callKey";

@@ -13,6 +13,9 @@ pub const START_TIMEOUT_MS: u64 = 20_000;
 /// paths.
 pub const GRANTED_PATHS_VARIABLE: &str = "OLLMCP_GRANTED_PATHS";
 
+/// Where our `fs` server is told the folder in which attempts keep their files; only beneath it does it stage.
+pub const STAGING_DIR_VARIABLE: &str = "OLLMCP_STAGING_DIR";
+
 /// One declared tool server.
 #[derive(Clone, PartialEq)]
 pub struct ServerSpec {
@@ -88,6 +91,13 @@ impl ServerSpec {
         // A path that is not UTF-8 cannot be named in a call, so it cannot be granted either.
         let list: serde_json::Value = paths.iter().filter_map(|path| path.to_str()).collect();
         self.env.insert(GRANTED_PATHS_VARIABLE.to_owned(), list.to_string());
+        self
+    }
+
+    /// Names the folder in which attempts keep their files until they are accepted.
+    #[must_use]
+    pub fn staging_in(mut self, folder: &Path) -> Self {
+        self.env.insert(STAGING_DIR_VARIABLE.to_owned(), folder.to_string_lossy().into_owned());
         self
     }
 }

@@ -6,6 +6,7 @@ mod durable;
 mod interrupted;
 mod judged;
 mod limits;
+mod own_files;
 mod panics;
 mod twice;
 mod world;

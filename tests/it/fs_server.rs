@@ -60,7 +60,7 @@ impl Fs {
     async fn call(&self, tool: &str, arguments: Value) -> Result<Value, (String, String)> {
         let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
         let (server, tool) = ("fs".into(), tool.into());
-        let call = ToolCall { server, tool, arguments, call_key: "k".into(), timeout_ms: 60_000 };
+        let call = ToolCall { server, tool, arguments, call_key: "k".into(), timeout_ms: 60_000, staging: None };
         match self.0.call(&call).await {
             Ok(result) => Ok(result.value),
             Err(ToolError::Reported { message, reason }) => Err((reason.unwrap_or_default(), message)),
@@ -405,4 +405,37 @@ fn the_official_python_client_drives_it() {
     assert_eq!(out["calls"][1]["isError"], true);
     assert_eq!(out["calls"][1]["meta"]["ollmcp/reason"], "missing");
     assert_eq!(out["calls"][2]["isError"], true);
+}
+
+#[tokio::test]
+async fn a_call_with_a_staging_folder_changes_nothing_in_the_workspace() {
+    let mut workspace = Workspace::new();
+    let staging = workspace.outside().join("staging");
+    fs::create_dir_all(staging.join("attempt")).unwrap();
+    workspace.spec = workspace.spec.clone().staging_in(&staging);
+    workspace.put("a.txt", "a");
+    let fs = workspace.start().await;
+    let call = |tool: &str, arguments: Value, staging: Option<PathBuf>| {
+        let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+        ToolCall {
+            server: "fs".into(),
+            tool: tool.into(),
+            arguments,
+            call_key: "k".into(),
+            timeout_ms: 60_000,
+            staging,
+        }
+    };
+    let own = Some(staging.join("attempt"));
+    fs.0.call(&call("write", json!({ "path": "a.txt", "text": "b" }), own.clone())).await.unwrap();
+    let seen = fs.0.call(&call("read", json!({ "path": "a.txt" }), own)).await.unwrap();
+    assert_eq!(seen.value["text"], "b");
+    assert_eq!(fs.call("read", json!({ "path": "a.txt" })).await.unwrap()["text"], "a");
+    for refused in [staging.clone(), workspace.work(), staging.join("../work"), PathBuf::from("attempt")] {
+        fs.0.call(&call("write", json!({ "path": "a.txt", "text": "c" }), Some(refused))).await.unwrap_err();
+    }
+    let smuggled = json!({ "path": "a.txt", "text": "c", "_meta": { "ollmcp/staging": staging.join("attempt") } });
+    let Value::Object(arguments) = smuggled else { unreachable!() };
+    fs.0.call(&call("write", Value::Object(arguments), None)).await.unwrap_err();
+    assert_eq!(std::fs::read_to_string(workspace.work().join("a.txt")).unwrap(), "a");
 }

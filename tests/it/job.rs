@@ -16,6 +16,7 @@ mod again;
 mod agents;
 mod exits;
 mod features;
+mod files;
 mod first;
 mod inputs;
 mod place;

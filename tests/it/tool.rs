@@ -72,7 +72,7 @@ impl Fixture {
 fn call(tool: &str, arguments: Value) -> ToolCall {
     let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
     let (server, tool) = ("log".to_owned(), tool.to_owned());
-    ToolCall { server, tool, arguments, call_key: "run-1/step/0".into(), timeout_ms: 20_000 }
+    ToolCall { server, tool, arguments, call_key: "run-1/step/0".into(), timeout_ms: 20_000, staging: None }
 }
 
 fn within(call: ToolCall, timeout_ms: u64) -> ToolCall {

@@ -166,7 +166,7 @@ impl Folding<'_> {
             }
             Event::AttemptSucceeded { task, attempt, output, claimed, staged } => {
                 self.running(*task, *attempt)?;
-                self.task_mut(*task)?.claims(claimed.as_deref());
+                self.task_mut(*task)?.claims(claimed.as_deref(), staged.as_ref());
                 self.judging(*task, output.clone(), staged.clone())
             }
             Event::AttemptFailed { task, attempt, failure } => {
@@ -337,7 +337,14 @@ impl Folding<'_> {
                         return Err(self.corrupt("the task was not pending, waiting or being judged"));
                     }
                 }
-                self.task_mut(*task)?.turns = Vec::new();
+                let at_ms = self.at_ms;
+                let current = self.task_mut(*task)?;
+                current.turns = Vec::new();
+                if let (TaskPhase::Placing { .. }, TaskEnd::Failed(failure) | TaskEnd::Quarantined(failure)) =
+                    (&current.phase, end)
+                {
+                    current.ends_attempt(Some(failure), false, at_ms);
+                }
                 self.change_task(*task, TaskPhase::Ended(end.clone()))
             }
             Event::ApprovalAsked { task, ask, what } => {

@@ -249,8 +249,12 @@ pub(super) fn starts_tasks(state: &RunState, step: StepIndex, items: &Items) -> 
 pub(super) fn closes(state: &RunState, step: StepIndex, items: &Items) -> bool {
     let counts = state.steps[step as usize].counts;
     if state.head.cancelled_by.is_some() {
-        // An output whose judges have not spoken is given up: some of them may never speak.
-        return state.live[step as usize].running.is_empty();
+        // An output whose judges have not spoken is given up: some of them may never speak. What is accepted is put in
+        // place to the last file.
+        let live = &state.live[step as usize];
+        let is_placing =
+            |item: &ItemIndex| matches!(state.tasks[&TaskId::new(step, *item)].phase, super::TaskPhase::Placing { .. });
+        return live.running.is_empty() && !live.judging.iter().any(is_placing);
     }
     let held = u32::try_from(state.live[step as usize].held.len()).unwrap_or(u32::MAX);
     let is_stopped = state.steps[step as usize].stopped.is_some();

@@ -54,6 +54,9 @@ pub struct Tried {
     /// What the model said that it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<String>,
+    /// The files that it wrote and that waited for its acceptance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Payload>,
     /// It was cut off and counts for nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
@@ -90,9 +93,10 @@ impl super::Task {
         }
     }
 
-    pub(super) fn claims(&mut self, claimed: Option<&str>) {
+    pub(super) fn claims(&mut self, claimed: Option<&str>, staged: Option<&Payload>) {
         if let Some(last) = self.tried.last_mut() {
             last.claimed = claimed.map(str::to_owned);
+            last.staged = staged.cloned();
         }
     }
 

@@ -114,6 +114,13 @@ impl Book {
         }
     }
 
+    /// All but those that move accepted files: they end by themselves.
+    pub(super) fn kill_attempts(&mut self) {
+        for (_, entry) in self.entries.iter().filter(|(key, _)| !matches!(key, WorkKey::Place(_))) {
+            entry.actor.kill();
+        }
+    }
+
     pub(super) fn nodes(&self, run: &RunState, now_ms: u64) -> Vec<TreeNode> {
         let node = |(key, entry): (&WorkKey, &Entry)| {
             let seconds = now_ms.saturating_sub(entry.since_ms) / 1000;

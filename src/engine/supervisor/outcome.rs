@@ -1,17 +1,22 @@
 //! What actors come back with, turned into commands: an opened step, a prepared task, an end, a loss.
 
-use ractor::ActorId;
+use std::collections::BTreeSet;
+
+use ractor::{ActorId, ActorRef};
 
 use super::book::Loss;
-use super::{News, RunState, SupervisorState, WorkKey};
+use super::{News, RunMessage, RunState, SupervisorState, WorkKey};
 use crate::domain::command::{AttemptEnd, Command};
+use crate::domain::event::{Event, Stamped};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::{AskId, StepIndex, TaskId};
 use crate::domain::plan::RepeatClass;
 use crate::domain::run::TaskPhase;
 use crate::domain::verdict::{Judge, Verdict};
 use crate::engine::Ports;
+use crate::engine::staging::swept;
 use crate::engine::work::{Done, Intent, Opened, Prepared};
+use crate::os::staging::Manifest;
 
 /// Attempts that were open when the process before this one ended.
 pub(super) fn lost_with_the_process(run: &RunState, ports: &Ports) -> Vec<Command> {
@@ -24,6 +29,33 @@ pub(super) fn lost_with_the_process(run: &RunState, ports: &Ports) -> Vec<Comman
             away: Vec::new(),
         })
         .collect()
+}
+
+/// Takes up what attempts before this process left in their staging folders: what waits for its verdict or its place
+/// stays, and the paths of what is accepted are claimed again. Gives the tasks whose files are still to be moved.
+pub(super) async fn take_up(run: &RunState, ports: &Ports) -> BTreeSet<TaskId> {
+    let placing = run.tasks.iter().filter_map(|(id, task)| match &task.phase {
+        TaskPhase::Placing { staged, .. } => Some((*id, staged.clone())),
+        _ => None,
+    });
+    let placing: Vec<_> = placing.collect();
+    let tasks = placing.iter().map(|(task, _)| *task).collect();
+    let (staging, blobs, state) = (ports.staging.clone(), ports.blobs.clone(), run.clone());
+    let taken_up = tokio::task::spawn_blocking(move || {
+        staging.take_up(&state);
+        for (task, staged) in placing {
+            // What cannot be read is told when it is to be moved.
+            if let Ok(value) = blobs.read_value(&staged)
+                && let Ok(manifest) = Manifest::from_value(value)
+            {
+                staging.claims.keep((state.head.run, task), &manifest);
+            }
+        }
+    });
+    if let Err(error) = taken_up.await {
+        tracing::warn!(%error, "staging folders could not be taken up");
+    }
+    tasks
 }
 
 /// What is in doubt, for people.
@@ -41,6 +73,39 @@ pub(super) fn doubt(run: &RunState, task: TaskId, why: &str) -> String {
 }
 
 impl SupervisorState {
+    /// Gives back the paths of a task that is in place, or whose files never will be.
+    pub(super) fn release_claim(&mut self, event: &Event) {
+        let task = match event {
+            Event::TaskDone { task } | Event::TaskEnded { task, .. } => {
+                self.placeable.remove(task);
+                task
+            }
+            Event::AttemptFailed { task, .. } | Event::AttemptInterrupted { task, .. } => task,
+            Event::VerdictGiven { task, verdict, .. } if !verdict.accepted => task,
+            _ => return,
+        };
+        self.ports.staging.claims.release(&(self.run.head.run, *task));
+    }
+
+    /// Removes the folders that durable events leave without use.
+    pub(super) fn sweep(&mut self, myself: &ActorRef<RunMessage>, events: &[Stamped]) {
+        if !self.ports.staging.has(self.run.head.run) {
+            return;
+        }
+        let over = events.iter().flat_map(|stamped| self.ports.staging.over(&self.run, &stamped.event));
+        let over: Vec<_> = over.collect();
+        if over.is_empty() {
+            return;
+        }
+        self.sweeps += 1;
+        let supervisor = myself.clone();
+        let _ended = tokio::task::spawn_blocking(move || {
+            over.iter().for_each(|folder| swept(folder));
+            // A supervisor that is gone waits for nothing.
+            let _ = supervisor.cast(RunMessage::Swept);
+        });
+    }
+
     /// What an actor tells; from one that is no longer in the book it comes too late.
     pub(super) fn news(&mut self, actor: ActorId, key: WorkKey, news: News) {
         if !self.book.is_of(key, actor) {

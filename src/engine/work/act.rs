@@ -55,7 +55,7 @@ async fn accept_output(ports: &Ports, job: &Job, ready: &Ready, output: Value) -
     {
         return Ok(Done { end: AttemptEnd::Failed(Failure::new(FailureKind::Schema, message)), verdict: None });
     }
-    let verdict = check_output(ports, job, ready, &output, Some(&[])).await;
+    let verdict = check_output(ports, job, ready, &output, Some(&[]), None).await;
     let payload = store(ports, output).await?;
     Ok(Done { end: AttemptEnd::Output(payload), verdict: Some(verdict) })
 }

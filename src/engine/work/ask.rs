@@ -3,29 +3,32 @@
 mod offers;
 mod world;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::act::store;
 use super::check::check_output;
-use super::{Act, Complaint, Done, Job, Ready, Recorder, Trial};
+use super::staged::{self, Staged, unless_changed};
+use super::{Act, Complaint, Done, Job, Ready, Recorder, Trial, blocking};
 use crate::agent::AgentSpec;
 use crate::agent::agreement;
 use crate::agent::turns::setup::model_failure;
 use crate::agent::turns::{self, Ended, Limits, Setup, Tool};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::ids::TaskId;
 use crate::domain::ladder::Rung;
 use crate::domain::payload::Payload;
-use crate::domain::plan::Step;
+use crate::domain::plan::{RepeatClass, Step};
 use crate::domain::verdict::{Judge, Verdict};
 use crate::engine::Ports;
 use crate::evidence;
 use crate::model::TimeLimits;
 
 pub(super) use offers::offered;
-use world::{EngineWorld, Purpose};
+use world::{EngineWorld, Purpose, is_staged};
 
 /// Replies of one attempt where the agent says nothing.
 const TURNS_MAX: u32 = 12;
@@ -54,6 +57,13 @@ pub(super) struct Asking {
     pub(super) checks: Vec<String>,
 }
 
+impl Asking {
+    /// Whether it is offered tools of ours that change files.
+    fn writes_files(&self) -> bool {
+        self.tools.iter().any(|tool| is_staged(tool) && tool.repeat != RepeatClass::Read)
+    }
+}
+
 /// Carries out one attempt on its rung.
 ///
 /// # Errors
@@ -70,7 +80,13 @@ pub(super) async fn attempt(
         let failure = Failure::new(FailureKind::Refused, "paid models are not in this version");
         return Ok(Done { end: AttemptEnd::Failed(failure), verdict: None });
     };
-    let ended = on_rung(ports, job, asking, trial, rung, &trial.complaints, recorder, Purpose::First).await;
+    let folder = match asking.writes_files() {
+        true => Some(opened(ports, job, staged::folder_of(ports, job)).await?),
+        false => None,
+    };
+    let purpose = Purpose::First;
+    let on = On { rung, complaints: &trial.complaints, recorder, purpose, staging: folder.as_deref() };
+    let ended = on_rung(ports, job, asking, trial, &on).await;
     let failed = |end| Ok(Done { end, verdict: None });
     match ended {
         Ended::Failed(failure) => failed(AttemptEnd::Failed(failure)),
@@ -80,10 +96,19 @@ pub(super) async fn attempt(
             failed(AttemptEnd::Unknown { what: "the attempt was given up".to_owned(), failure: None })
         }
         Ended::Output { value, claimed, called } => {
-            let verdict = check_output(ports, job, ready, &value, Some(&called)).await;
-            let output = store(ports, value).await?;
+            let staged = match &folder {
+                Some(folder) => Staged::seal(folder).await?,
+                None => None,
+            };
+            let output = store(ports, value.clone()).await?;
+            let kept = match &staged {
+                Some(staged) => Some(staged.stored(ports).await?),
+                None => None,
+            };
+            let verdict = check_output(ports, job, ready, &value, Some(&called), staged.as_ref()).await;
+            let verdict = unless_changed(ports, job, staged.as_ref(), verdict).await;
             let claimed = (!claimed.is_empty()).then_some(claimed);
-            Ok(Done { end: AttemptEnd::Made { output, claimed, staged: None }, verdict: Some(verdict) })
+            Ok(Done { end: AttemptEnd::Made { output, claimed, staged: kept }, verdict: Some(verdict) })
         }
     }
 }
@@ -92,7 +117,13 @@ pub(super) async fn attempt(
 ///
 /// # Errors
 /// What no task can help: something cannot be stored or read.
-pub async fn second(ports: &Ports, job: &Job, output: &Payload, recorder: &Recorder) -> Result<Verdict, String> {
+pub async fn second(
+    ports: &Ports,
+    job: &Job,
+    output: &Payload,
+    staged: Option<&Payload>,
+    recorder: &Recorder,
+) -> Result<Verdict, String> {
     let trial = job.trial.as_deref().expect("a step that asks models has a ladder");
     let rejected = |kind, why: String| Verdict { kind: Some(kind), ..Verdict::rejecting(Judge::Agreement, why) };
     let first = ports.blobs.read_value(output).map_err(|error| format!("cannot read the output: {error}"))?;
@@ -114,7 +145,13 @@ pub async fn second(ports: &Ports, job: &Job, output: &Payload, recorder: &Recor
         return Ok(rejected(FailureKind::BadInput, format!("no second model stands beside `{now}` in the ladder")));
     };
     // The second model knows nothing of the first one's answer, nor of complaints about others.
-    let ended = on_rung(ports, job, asking, trial, &rung, &[], recorder, Purpose::Second).await;
+    let task = TaskId::new(job.step, job.item);
+    let folder = match asking.writes_files() {
+        true => Some(opened(ports, job, ports.staging.second(job.run, task, trial.attempt)).await?),
+        false => None,
+    };
+    let on = On { rung: &rung, complaints: &[], recorder, purpose: Purpose::Second, staging: folder.as_deref() };
+    let ended = on_rung(ports, job, asking, trial, &on).await;
     let value = match ended {
         Ended::Output { value, .. } => value,
         Ended::Failed(failure) if failure.kind == FailureKind::Disagreement => {
@@ -133,8 +170,21 @@ pub async fn second(ports: &Ports, job: &Job, output: &Payload, recorder: &Recor
     };
     let found = agreement::differences(asking.schema.as_ref(), &first, &value);
     if found.is_empty() {
+        // Files are compared as both would leave them; the second model's are never put in place.
+        let first = staged.map(|staged| Staged::recorded(ports, job, staged)).transpose()?;
+        let other = match &folder {
+            Some(folder) => Staged::seal(folder).await?,
+            None => None,
+        };
+        let differ = Staged::differences(first.as_ref(), other.as_ref());
+        if !differ.is_empty() {
+            let named: Vec<String> = differ.iter().take(5).map(|path| format!("`{path}`")).collect();
+            let why = format!("{now} and {rung} would leave other files: {}", named.join(", "));
+            return Ok(rejected(FailureKind::Disagreement, why));
+        }
         let evidence = format!("two models agree: {now} and {rung}");
-        return Ok(Verdict::accepting(Judge::Agreement, vec![evidence]));
+        let verdict = Verdict::accepting(Judge::Agreement, vec![evidence]);
+        return Ok(unless_changed(ports, job, first.as_ref(), verdict).await);
     }
     Ok(rejected(FailureKind::Disagreement, format!("{} ({now} or {rung})", agreement::complaint(&found, true))))
 }
@@ -152,17 +202,25 @@ fn second_rung(ports: &Ports, job: &Job, trial: &Trial, now: &str) -> Option<Str
     others.min_by_key(rank).cloned()
 }
 
-#[expect(clippy::too_many_arguments, reason = "the two callers' context, passed on whole")]
-async fn on_rung(
-    ports: &Ports,
-    job: &Job,
-    asking: &Asking,
-    trial: &Trial,
-    rung: &str,
-    complaints: &[Complaint],
-    recorder: &Recorder,
+/// An attempt's staging folder, made and empty.
+async fn opened(ports: &Ports, job: &Job, folder: PathBuf) -> Result<PathBuf, String> {
+    let (staging, run) = (ports.staging.clone(), job.run);
+    let made = blocking(move || staging.open(run, &folder).map(|()| folder)).await;
+    made.map_err(|error| format!("cannot make a folder for the files of an attempt: {error}"))
+}
+
+/// How a model is asked.
+struct On<'a> {
+    rung: &'a str,
+    complaints: &'a [Complaint],
+    recorder: &'a Recorder,
     purpose: Purpose,
-) -> Ended {
+    /// Where the files that it writes wait.
+    staging: Option<&'a Path>,
+}
+
+async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &On<'_>) -> Ended {
+    let On { rung, complaints, .. } = *on;
     let info = match ports.models.info(rung).await {
         Ok(info) => info,
         Err(error) => return Ended::Failed(model_failure(&error)),
@@ -198,7 +256,7 @@ async fn on_rung(
         temperature: asking.spec.temperature,
         limits: limits(step, &asking.spec),
     };
-    let world = EngineWorld::new(ports, job, trial, rung, recorder, purpose);
+    let world = EngineWorld::new(ports, job, trial, on);
     turns::run(&setup, &world).await
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::prepare::prepared_act;
+use super::staged::{Staged, unless_changed};
 use super::{Act, Job, Ready};
 use crate::domain::failure::FailureKind;
 use crate::domain::payload::Payload;
 use crate::domain::verdict::{Judge, Verdict};
 use crate::engine::Ports;
 use crate::evidence;
+use crate::os::staging::Overlay;
 
 /// What the checks say of an output. `called`: tools whose calls succeeded in the attempt, beside the step's own; `None`:
 /// the output was stored before.
@@ -20,6 +22,7 @@ pub(super) async fn check_output(
     ready: &Ready,
     output: &Value,
     called: Option<&[String]>,
+    staged: Option<&Staged>,
 ) -> Verdict {
     let step = job.definition();
     let reused = called.is_none();
@@ -39,11 +42,26 @@ pub(super) async fn check_output(
         Act::Write { address, .. } if !reused => Some(address.as_str()),
         _ => None,
     };
-    evidence::check(&step.done_when, &scope, &facts(ports, &called, written)).await
+    let overlay = match staged.and_then(|staged| staged.folder.as_ref()) {
+        None => None,
+        Some(folder) => match Overlay::open(&ports.workspace, folder) {
+            Ok(overlay) => Some(overlay),
+            Err(error) => {
+                let why = format!("the files of the attempt cannot be looked at: {error}");
+                return Verdict::rejecting(Judge::Checks, why);
+            }
+        },
+    };
+    let facts = evidence::Facts {
+        overlay: overlay.as_ref(),
+        changes: staged.map(|staged| &staged.manifest),
+        ..facts(ports, &called, written)
+    };
+    evidence::check(&step.done_when, &scope, &facts).await
 }
 
 /// Judges the stored output of a task again: after a crash between its output and its verdict.
-pub async fn judge(ports: &Ports, job: &Job, output: &Payload) -> Verdict {
+pub async fn judge(ports: &Ports, job: &Job, output: &Payload, staged: Option<&Payload>) -> Verdict {
     let rejected = |complaint: String| Verdict::rejecting(Judge::Checks, complaint);
     let value = match ports.blobs.read_value(output) {
         Ok(value) => value,
@@ -53,8 +71,15 @@ pub async fn judge(ports: &Ports, job: &Job, output: &Payload) -> Verdict {
         Ok(found) => found,
         Err(error) => return rejected(error.to_string()),
     };
+    let staged = match staged.map(|staged| Staged::recorded(ports, job, staged)).transpose() {
+        Ok(staged) => staged,
+        Err(why) => return rejected(why),
+    };
     match prepared_act(ports, job, scope, &key).await {
-        Ok(ready) => check_output(ports, job, &ready, &value, None).await,
+        Ok(ready) => {
+            let verdict = check_output(ports, job, &ready, &value, None, staged.as_ref()).await;
+            unless_changed(ports, job, staged.as_ref(), verdict).await
+        }
         Err(failure) => rejected(failure.message),
     }
 }
@@ -69,6 +94,8 @@ fn facts<'a>(ports: &'a Ports, called: &'a [String], written: Option<&'a str>) -
         workspace: &ports.workspace,
         granted: &ports.granted_paths,
         databases: ports.databases.as_ref(),
+        overlay: None,
+        changes: None,
         called,
         written,
     }

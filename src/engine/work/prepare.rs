@@ -9,6 +9,7 @@ use super::ask::{Asking, offered};
 use super::check::check_output;
 use super::files::{file_contents, relative_paths, touched};
 use super::rows::{known_arguments, write_job};
+use super::staged::Staged;
 use super::{Act, Job, Prepared, Ready, expression_failure};
 use crate::agent::prompt::check_in_words;
 use crate::domain::failure::{Failure, FailureKind};
@@ -72,6 +73,7 @@ pub(super) async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &s
                 arguments: with,
                 call_key: call_key(job, &identity),
                 timeout_ms: step.timeout_ms,
+                staging: None,
             };
             Ok(Ready {
                 key: key.to_owned(),
@@ -222,7 +224,18 @@ async fn reusable(ports: &Ports, job: &Job, ready: &Ready) -> Option<Prepared> {
         }
     }
     let output = ports.blobs.read_value(&found.output).ok()?;
-    let verdict = check_output(ports, job, ready, &output, None).await;
+    let staged = match &found.staged {
+        None => None,
+        Some(staged) => {
+            let staged = Staged { folder: None, ..Staged::recorded(ports, job, staged).ok()? };
+            // Files that are not there any more, or not as they were left, are made again.
+            if !staged.stands(ports).await {
+                return None;
+            }
+            Some(staged)
+        }
+    };
+    let verdict = check_output(ports, job, ready, &output, None, staged.as_ref()).await;
     verdict.accepted.then(|| Prepared::Reuse {
         key: ready.key.clone(),
         identity,

@@ -1,6 +1,7 @@
 //! Attempts that ask models: recorded replies and calls, staged files, servers that are away, and the hold.
 
 use ollmcp::domain::plan::{Plan, Step};
+use ollmcp::domain::run::TaskPhase;
 
 use super::story::{Plans, Story, quarantine, tells};
 
@@ -136,6 +137,16 @@ fn files_that_cannot_be_placed_fail_the_task() {
     let mut story = Story::new(&one());
     story.run("open a ladder A x2; start a; made a files; accept a");
     assert!(story.run("placed a conflict").starts_with("a failed (conflict)"));
+}
+
+#[test]
+fn what_is_accepted_is_put_in_place_before_a_cancelled_run_ends() {
+    let mut story = Story::new(&one());
+    story.run("open a ladder A x2; start a; made a files; accept a");
+    assert!(!story.run("cancel").contains("Cancelled"));
+    assert_eq!(story.due_text(), "place a.0");
+    assert!(story.run("placed a").ends_with("run Cancelled"));
+    assert!(matches!(story.state.tasks.values().next().unwrap().phase, TaskPhase::Done { .. }));
 }
 
 // Servers that are away.

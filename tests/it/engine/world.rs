@@ -31,6 +31,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::own_files::OwnFiles;
+
 const WRITER: &str =
     "---\nname: DATABASE_WRITER\ndescription: writes rows\nformat: 1\ndeterministic: true\n---\nWrite.\n";
 
@@ -66,6 +68,7 @@ pub(crate) struct Tools {
     calls: Mutex<Vec<Called>>,
     in_flight: Arc<AtomicUsize>,
     clock: Arc<dyn Clock>,
+    pub(crate) files: Option<OwnFiles>,
 }
 
 impl fmt::Debug for Tools {
@@ -120,6 +123,10 @@ impl ToolBox for Tools {
     }
 
     fn tools<'a>(&'a self, server: &'a str) -> BoxFuture<'a, Result<Arc<Vec<ToolSpec>>, ToolError>> {
+        if let Some(files) = self.files.as_ref().filter(|_| server == "fs") {
+            let specs = Arc::new(files.specs());
+            return async move { Ok(specs) }.boxed();
+        }
         let names: &[&str] = match server {
             "fs" => &["read", "write"],
             "box" => &["look", "keep", "send", "drop", "save_file"],
@@ -150,6 +157,9 @@ impl ToolBox for Tools {
                 calls.len()
             };
             let _guard = InFlight::new(&self.in_flight);
+            if let Some(files) = self.files.as_ref().filter(|_| call.server == "fs") {
+                return files.answer(call);
+            }
             let reply = (self.script)(call, number);
             play(reply, &call.server).await.map(|value| ToolResult { value })
         }
@@ -397,7 +407,7 @@ pub(crate) struct World {
     tables: Arc<Tables>,
     blobs: Arc<Blobs>,
     pub(crate) clock: Arc<dyn Clock>,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     pub(crate) attempts_max: usize,
     /// Model servers by name.
     pub(crate) model_servers: ModelServers,
@@ -417,8 +427,13 @@ impl World {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(tokio::time::Instant::now()));
-        let tools =
-            Tools { script: Box::new(tools), calls: Mutex::default(), in_flight: Arc::default(), clock: clock.clone() };
+        let tools = Tools {
+            script: Box::new(tools),
+            calls: Mutex::default(),
+            in_flight: Arc::default(),
+            clock: clock.clone(),
+            files: None,
+        };
         let tables = Tables {
             script: Box::new(tables),
             ops: AtomicUsize::new(0),
@@ -498,6 +513,7 @@ impl World {
             workspace: self.folder.path().to_owned(),
             project: "p".to_owned(),
             granted_paths: Vec::new(),
+            staging: Arc::new(ollmcp::engine::Staging::new(self.staging())),
             attempts_max: self.attempts_max,
         };
         let engine = Engine::start(ports, BTreeMap::new(), RegistryDoor::default()).await.unwrap();

@@ -42,16 +42,6 @@ pub(in crate::engine::work) async fn offered(
         }
         for tool in found {
             let full = format!("{server}.{}", tool.name);
-            // What an attempt writes must wait for its acceptance; until that is built, nothing is written.
-            if server == "fs" && tool.repeat != RepeatClass::Read {
-                if is_whole {
-                    continue;
-                }
-                let message =
-                    format!("`{full}` for an agent is not in this version: agents read files, and do not write them");
-                return Err(Failure::new(FailureKind::UnknownTool, message)
-                    .hint("let a `tool` step write what the agent gives as its output"));
-            }
             if is_forbidden(spec, &server, &full) || tools.iter().any(|known| known.full_name() == full) {
                 continue;
             }

@@ -1,6 +1,8 @@
 //! The outside of an attempt: models through the broker, tools through the tool host, and all that must be durable
 //! before it is used.
 
+use std::path::Path;
+
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
@@ -17,6 +19,8 @@ use crate::engine::Ports;
 use crate::engine::work::act::{call_tool, store, tool_failure};
 use crate::engine::work::files::touched;
 use crate::engine::work::{Job, Recorder, Trial, shown};
+
+use super::On;
 use crate::model::{Reply, Request};
 use crate::telemetry;
 use crate::tool::{ToolCall, ToolError, ToolSpec};
@@ -39,20 +43,16 @@ pub(super) struct EngineWorld<'a> {
     rung: &'a str,
     recorder: &'a Recorder,
     purpose: Purpose,
+    /// Where the files that it writes wait for acceptance.
+    staging: Option<&'a Path>,
     /// Who waits in the broker's line.
     asker: String,
 }
 
 impl<'a> EngineWorld<'a> {
-    pub(super) fn new(
-        ports: &'a Ports,
-        job: &'a Job,
-        trial: &'a Trial,
-        rung: &'a str,
-        recorder: &'a Recorder,
-        purpose: Purpose,
-    ) -> Self {
-        Self { ports, job, trial, rung, recorder, purpose, asker: job.run.to_string() }
+    pub(super) fn new(ports: &'a Ports, job: &'a Job, trial: &'a Trial, on: &On<'a>) -> Self {
+        let On { rung, recorder, purpose, staging, .. } = *on;
+        Self { ports, job, trial, rung, recorder, purpose, staging, asker: job.run.to_string() }
     }
 
     async fn asked(&self, request: Request) -> Asked {
@@ -102,8 +102,10 @@ impl<'a> EngineWorld<'a> {
             arguments: arguments.clone(),
             call_key: key.clone(),
             timeout_ms: self.job.definition().timeout_ms,
+            staging: self.staging.filter(|_| is_staged(tool)).map(Path::to_owned),
         };
-        if tool.repeat == RepeatClass::Read {
+        // A file that waits is no effect: it is gone with the attempt, so an attempt that goes on writes it again.
+        if tool.repeat == RepeatClass::Read || call.staging.is_some() {
             return match self.twice_if_it_dies(&call).await {
                 Ok(value) => Called::Value(value),
                 Err(error) => ended(&error, tool),
@@ -195,6 +197,12 @@ impl World for EngineWorld<'_> {
     fn call<'a>(&'a self, tool: &'a Tool, arguments: &'a Map<String, Value>, nth: u32) -> BoxFuture<'a, Called> {
         self.called(tool, arguments, nth).boxed()
     }
+}
+
+/// Whether calls of a tool see and change files that wait for acceptance: those of our own `fs` server. No other server
+/// may have its name.
+pub(super) fn is_staged(tool: &Tool) -> bool {
+    tool.server == "fs"
 }
 
 /// What an error of a tool means for the attempt: the model may look for another way, unless the server is gone or was

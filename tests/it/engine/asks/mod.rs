@@ -3,6 +3,7 @@
 
 mod agreement;
 mod batches;
+mod files;
 mod ladder;
 mod replies;
 mod scenes;
