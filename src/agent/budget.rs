@@ -177,6 +177,8 @@ pub struct Budget {
     guessed_tokens: u64,
     /// Window of the request before; 0: none yet.
     context_tokens: u32,
+    /// Longest guess that is sent, where a longer one did not fit the largest window.
+    guess_tokens_max: Option<u64>,
 }
 
 impl Budget {
@@ -190,6 +192,7 @@ impl Budget {
             scale: Scale::default(),
             guessed_tokens: 0,
             context_tokens: 0,
+            guess_tokens_max: None,
         }
     }
 
@@ -206,10 +209,14 @@ impl Budget {
     }
 
     /// The request before was too long, into `window` where the server says it. The next one is believed to be longer,
-    /// by a quarter at least, so that asking again never sends the same.
+    /// by a quarter at least, so that asking again never sends the same: it gets a larger window, or where there is none,
+    /// it is shorter by a quarter.
     pub fn did_not_fit(&mut self, window: Option<u32>) {
         if let Some(window) = window.filter(|window| *window > 0) {
             self.context_tokens_max = self.context_tokens_max.min(window);
+        }
+        if self.context_tokens >= self.context_tokens_max {
+            self.guess_tokens_max = Some(self.guessed_tokens / 4 * 3);
         }
         let seen = u64::from(self.context_tokens.min(self.context_tokens_max));
         self.scale = self.scale.learned(self.guessed_tokens, seen).raised();
@@ -218,8 +225,9 @@ impl Budget {
 
     /// Tokens that a prompt may have.
     #[must_use]
-    pub const fn room_tokens(&self) -> u64 {
-        self.context_tokens_max.saturating_sub(self.reply_tokens_max) as u64
+    pub fn room_tokens(&self) -> u64 {
+        let room = u64::from(self.context_tokens_max.saturating_sub(self.reply_tokens_max));
+        self.guess_tokens_max.map_or(room, |most| room.min(self.scale.of(most)))
     }
 
     /// How a request's tokens are believed.
@@ -237,8 +245,7 @@ impl Budget {
 pub fn fit(messages: &mut Vec<Message>, tools: &[Offer], budget: &mut Budget) -> Result<u32, DoesNotFit> {
     let reply = u64::from(budget.reply_tokens_max);
     let most = u64::from(budget.context_tokens_max);
-    let room = most.saturating_sub(reply);
-    let shortened = compact(messages, tools, budget.scale, room)
+    let shortened = compact(messages, tools, budget.scale, budget.room_tokens())
         .map_err(|short| DoesNotFit { needed_tokens: short.needed_tokens.saturating_add(reply), tokens_max: most })?;
     let guessed = prompt_tokens(&shortened, tools);
     let window =

@@ -310,6 +310,9 @@ impl<'a> Attempt<'a> {
     /// A reply that is neither calls nor an answer: said once for each of its kinds, then counted.
     fn unread(&mut self, reply: &Reply, kind: FailureKind, complaint: String) -> Step<()> {
         let (again, say) = match kind {
+            FailureKind::EmptyReply if self.asked_again.contains(&Again::Reasoning) => {
+                return failed(FailureKind::ReasoningOnly, "it only thought, and without thinking it said nothing");
+            }
             FailureKind::EmptyReply => (Again::Empty, self.after_nothing()),
             FailureKind::ReasoningOnly => {
                 self.think = if self.think == Think::Unset { Think::Unset } else { Think::Off };

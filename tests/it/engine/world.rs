@@ -61,7 +61,7 @@ pub(crate) struct Called {
     pub(crate) at_ms: u64,
 }
 
-/// Tools `fs.read` (read), `fs.write`, `box.keep` (idempotent), `box.look` (read), `box.send`, `box.drop`, `box.save_file`,
+/// Tools `fs.read` (read), `fs.write`, `box.keep` (idempotent), `box.look`, `box.find` (read), `box.send`, `box.drop`, `box.save_file`,
 /// `shell.x` (unsafe).
 pub(crate) struct Tools {
     script: Box<ToolScript>,
@@ -79,7 +79,7 @@ impl fmt::Debug for Tools {
 
 pub(crate) fn class_of(tool: &str) -> RepeatClass {
     match tool {
-        "read" | "look" => RepeatClass::Read,
+        "read" | "look" | "find" => RepeatClass::Read,
         "write" | "keep" => RepeatClass::Idempotent,
         _ => RepeatClass::Unsafe,
     }
@@ -129,13 +129,19 @@ impl ToolBox for Tools {
         }
         let names: &[&str] = match server {
             "fs" => &["read", "write"],
-            "box" => &["look", "keep", "send", "drop", "save_file"],
+            "box" => &["look", "find", "keep", "send", "drop", "save_file"],
             _ => &["x"],
         };
         let spec = |name: &&str| ToolSpec {
             name: (*name).to_owned(),
             description: String::new(),
-            input_schema: json!({ "type": "object" }),
+            input_schema: match *name {
+                "find" => json!({ "type": "object", "required": ["count"], "properties": {
+                    "count": { "type": "integer" },
+                    "endings": { "type": "array", "items": { "type": "string" } },
+                } }),
+                _ => json!({ "type": "object" }),
+            },
             output_schema: None,
             repeat: class_of(name),
             output_version: "1".to_owned(),

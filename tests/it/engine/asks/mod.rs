@@ -5,10 +5,13 @@ mod agreement;
 mod batches;
 mod files;
 mod ladder;
+mod passing;
 mod replies;
+mod said;
 mod scenes;
 mod servers;
 mod tools;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
