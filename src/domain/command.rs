@@ -228,6 +228,8 @@ pub enum AttemptEnd {
         claimed: Option<String>,
         /// What it wrote, by reference.
         staged: Option<Payload>,
+        /// Keys of its calls that changed something.
+        effects: Vec<String>,
     },
     /// Without one.
     Failed(Failure),

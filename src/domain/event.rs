@@ -261,6 +261,9 @@ pub enum Event {
         /// Files that it wrote and that wait for acceptance.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         staged: Option<Payload>,
+        /// Keys of its calls that changed something, those answered from the record too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        effects: Vec<String>,
     },
     /// Task: running → pending, and what follows is in the next event.
     AttemptFailed {

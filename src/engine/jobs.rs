@@ -110,8 +110,7 @@ fn trial(run: &RunState, id: TaskId) -> Option<Trial> {
     let ladder = run.ladder(id.step)?.clone();
     let Some(task) = run.tasks.get(&id) else {
         let rung = ladder.first();
-        let (complaints, turns, calls, tried) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        return Some(Trial { attempt: 1, rung, ladder, complaints, turns, calls, tried });
+        return Some(Trial { attempt: 1, rung, ladder, ..Trial::default() });
     };
     let is_begun =
         matches!(task.phase, TaskPhase::Running { .. } | TaskPhase::Judging { .. } | TaskPhase::Placing { .. });
@@ -123,6 +122,7 @@ fn trial(run: &RunState, id: TaskId) -> Option<Trial> {
         turns: task.turns.clone(),
         calls: task.calls.clone(),
         tried: task.tried.iter().filter_map(|tried| tried.rung.local().map(str::to_owned)).collect(),
+        effects: task.tried.last().map(|tried| tried.effects.clone()).unwrap_or_default(),
     })
 }
 

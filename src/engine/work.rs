@@ -73,7 +73,7 @@ pub struct Job {
 }
 
 /// An attempt as its task's record has it when it begins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Trial {
     /// Its number.
     pub attempt: u32,
@@ -89,6 +89,8 @@ pub struct Trial {
     pub calls: Vec<CallRecord>,
     /// Local rungs of earlier attempts.
     pub tried: Vec<String>,
+    /// Keys of the calls that changed something in the attempt that is judged.
+    pub effects: Vec<String>,
 }
 
 /// Why an earlier attempt failed, as the next one is told.

@@ -164,9 +164,9 @@ impl Folding<'_> {
                 }
                 Ok(())
             }
-            Event::AttemptSucceeded { task, attempt, output, claimed, staged } => {
+            Event::AttemptSucceeded { task, attempt, output, claimed, staged, effects } => {
                 self.running(*task, *attempt)?;
-                self.task_mut(*task)?.claims(claimed.as_deref(), staged.as_ref());
+                self.task_mut(*task)?.claims(claimed.as_deref(), staged.as_ref(), effects);
                 self.judging(*task, output.clone(), staged.clone())
             }
             Event::AttemptFailed { task, attempt, failure } => {

@@ -279,11 +279,16 @@ fn end_attempt(
         return Err(not_open);
     }
     match end {
-        AttemptEnd::Output(output) => {
-            Ok(vec![Event::AttemptSucceeded { task, attempt, output, claimed: None, staged: None }])
-        }
-        AttemptEnd::Made { output, claimed, staged } => {
-            Ok(vec![Event::AttemptSucceeded { task, attempt, output, claimed, staged }])
+        AttemptEnd::Output(output) => Ok(vec![Event::AttemptSucceeded {
+            task,
+            attempt,
+            output,
+            claimed: None,
+            staged: None,
+            effects: Vec::new(),
+        }]),
+        AttemptEnd::Made { output, claimed, staged, effects } => {
+            Ok(vec![Event::AttemptSucceeded { task, attempt, output, claimed, staged, effects }])
         }
         AttemptEnd::Failed(failure) => Ok(failed(state, task, attempt, failure, moment)),
         // An attempt that asks models is in doubt only about the call that it was making.

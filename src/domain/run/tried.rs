@@ -69,6 +69,9 @@ pub struct Tried {
     /// Tokens written by models.
     #[serde(default)]
     pub output_tokens: u64,
+    /// Keys of its calls that changed something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<String>,
 }
 
 impl super::Task {
@@ -93,10 +96,11 @@ impl super::Task {
         }
     }
 
-    pub(super) fn claims(&mut self, claimed: Option<&str>, staged: Option<&Payload>) {
+    pub(super) fn claims(&mut self, claimed: Option<&str>, staged: Option<&Payload>, effects: &[String]) {
         if let Some(last) = self.tried.last_mut() {
             last.claimed = claimed.map(str::to_owned);
             last.staged = staged.cloned();
+            last.effects = effects.to_vec();
         }
     }
 

@@ -86,7 +86,7 @@ pub(super) async fn attempt(
     };
     let purpose = Purpose::First;
     let on = On { rung, complaints: &trial.complaints, recorder, purpose, staging: folder.as_deref() };
-    let ended = on_rung(ports, job, asking, trial, &on).await;
+    let (ended, effects) = on_rung(ports, job, asking, trial, &on).await;
     let failed = |end| Ok(Done { end, verdict: None });
     match ended {
         Ended::Failed(failure) => failed(AttemptEnd::Failed(failure)),
@@ -108,7 +108,7 @@ pub(super) async fn attempt(
             let verdict = check_output(ports, job, ready, &value, Some(&called), staged.as_ref()).await;
             let verdict = unless_changed(ports, job, staged.as_ref(), verdict).await;
             let claimed = (!claimed.is_empty()).then_some(claimed);
-            Ok(Done { end: AttemptEnd::Made { output, claimed, staged: kept }, verdict: Some(verdict) })
+            Ok(Done { end: AttemptEnd::Made { output, claimed, staged: kept, effects }, verdict: Some(verdict) })
         }
     }
 }
@@ -151,7 +151,7 @@ pub async fn second(
         false => None,
     };
     let on = On { rung: &rung, complaints: &[], recorder, purpose: Purpose::Second, staging: folder.as_deref() };
-    let ended = on_rung(ports, job, asking, trial, &on).await;
+    let (ended, proposed) = on_rung(ports, job, asking, trial, &on).await;
     let value = match ended {
         Ended::Output { value, .. } => value,
         Ended::Failed(failure) if failure.kind == FailureKind::Disagreement => {
@@ -168,6 +168,12 @@ pub async fn second(
         Ended::InDoubt { what, .. } => return Ok(rejected(FailureKind::Disagreement, what)),
         Ended::Gone(why) => return Ok(rejected(FailureKind::Silent, why)),
     };
+    if let Some(call) =
+        trial.calls.iter().find(|call| trial.effects.contains(&call.call) && !proposed.contains(&call.call))
+    {
+        let why = format!("{now} made a call of {} that {rung} did not propose", call.tool);
+        return Ok(rejected(FailureKind::Disagreement, why));
+    }
     let found = agreement::differences(asking.schema.as_ref(), &first, &value);
     if found.is_empty() {
         // Files are compared as both would leave them; the second model's are never put in place.
@@ -219,11 +225,12 @@ struct On<'a> {
     staging: Option<&'a Path>,
 }
 
-async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &On<'_>) -> Ended {
+/// How the attempt ended, and the keys of its calls that changed something.
+async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &On<'_>) -> (Ended, Vec<String>) {
     let On { rung, complaints, .. } = *on;
     let info = match ports.models.info(rung).await {
         Ok(info) => info,
-        Err(error) => return Ended::Failed(model_failure(&error)),
+        Err(error) => return (Ended::Failed(model_failure(&error)), Vec::new()),
     };
     let step = job.definition();
     let model = crate::model::split_rung(rung).map_or(rung, |(_, model)| model);
@@ -257,7 +264,8 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
         limits: limits(step, &asking.spec),
     };
     let world = EngineWorld::new(ports, job, trial, on);
-    turns::run(&setup, &world).await
+    let ended = turns::run(&setup, &world).await;
+    (ended, world.effects())
 }
 
 fn limits(step: &Step, spec: &AgentSpec) -> Limits {

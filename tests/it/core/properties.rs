@@ -256,6 +256,7 @@ fn end(outcome: Outcome) -> AttemptEnd {
             output: Payload::Inline(json!(1)),
             claimed: Some("done".to_owned()),
             staged: Some(Payload::Inline(json!(["a"]))),
+            effects: vec!["k".to_owned()],
         },
         Outcome::Wrong => AttemptEnd::Failed(failure(FailureKind::Check)),
         Outcome::Transient => AttemptEnd::Failed(failure(FailureKind::Busy)),

@@ -292,6 +292,7 @@ impl Story {
                     output: Payload::Inline(json!("new")),
                     claimed: Some("done!".to_owned()),
                     staged,
+                    effects: Vec::new(),
                 };
                 self.end(task(1), attempt(task(1)), end)
             }

@@ -83,7 +83,14 @@ fn events(story: &Story, task: TaskId) -> Vec<Event> {
             key: "k".to_owned(),
             identity: None,
         },
-        Event::AttemptSucceeded { task, attempt, output: output.clone(), claimed: None, staged: None },
+        Event::AttemptSucceeded {
+            task,
+            attempt,
+            output: output.clone(),
+            claimed: None,
+            staged: None,
+            effects: Vec::new(),
+        },
         Event::TurnTaken {
             task,
             attempt,
@@ -213,7 +220,14 @@ fn events_that_do_not_follow_are_corruption() {
     story.run("open a; open b; start a.0");
     let task = TaskId::new(0, 0);
     let wrong = [
-        Event::AttemptSucceeded { task, attempt: 2, output: Payload::Inline(json!(1)), claimed: None, staged: None },
+        Event::AttemptSucceeded {
+            task,
+            attempt: 2,
+            output: Payload::Inline(json!(1)),
+            claimed: None,
+            staged: None,
+            effects: Vec::new(),
+        },
         Event::AttemptFailed { task: TaskId::new(0, 1), attempt: 1, failure: failure("check") },
         Event::AttemptFailed { task: TaskId::new(9, 0), attempt: 1, failure: failure("check") },
         Event::StepOpened { step: 0, items: ollmcp::domain::payload::Items::One, ladder: Default::default() },

@@ -2,6 +2,7 @@
 //! before it is used.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -47,12 +48,33 @@ pub(super) struct EngineWorld<'a> {
     staging: Option<&'a Path>,
     /// Who waits in the broker's line.
     asker: String,
+    /// Keys of the calls that changed something, or that the second model proposed.
+    effects: Mutex<Vec<String>>,
 }
 
 impl<'a> EngineWorld<'a> {
     pub(super) fn new(ports: &'a Ports, job: &'a Job, trial: &'a Trial, on: &On<'a>) -> Self {
         let On { rung, recorder, purpose, staging, .. } = *on;
-        Self { ports, job, trial, rung, recorder, purpose, staging, asker: job.run.to_string() }
+        Self {
+            ports,
+            job,
+            trial,
+            rung,
+            recorder,
+            purpose,
+            staging,
+            asker: job.run.to_string(),
+            effects: Mutex::default(),
+        }
+    }
+
+    /// Keys of the calls that changed something; of a second opinion those that the first made as well.
+    pub(super) fn effects(&self) -> Vec<String> {
+        self.effects.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn had_effect(&self, key: &str) {
+        self.effects.lock().unwrap_or_else(PoisonError::into_inner).push(key.to_owned());
     }
 
     async fn asked(&self, request: Request) -> Asked {
@@ -119,7 +141,13 @@ impl<'a> EngineWorld<'a> {
 
     /// A call of the second model that would change something is never made: the first model's equal one answers it.
     fn proposed(&self, tool: &Tool, call: &ToolCall) -> Called {
-        self.recorded(&call.call_key).unwrap_or_else(|| {
+        // What an earlier attempt did, and this one did not, is no proposal of the first model.
+        let of_this = self.trial.effects.contains(&call.call_key);
+        let known = if of_this { self.recorded(&call.call_key) } else { None };
+        if known.is_some() {
+            self.had_effect(&call.call_key);
+        }
+        known.unwrap_or_else(|| {
             let arguments = shown(&Value::Object(call.arguments.clone()));
             let (name, rung) = (tool.full_name(), self.rung);
             let message = format!("the second model, {rung}, would call {name} {arguments}, and the first did not");
@@ -139,6 +167,7 @@ impl<'a> EngineWorld<'a> {
     /// A call that changes something: its intent is durable before it, its result after it.
     async fn effect(&self, tool: &Tool, call: &ToolCall, key: &str) -> Called {
         if let Some(known) = self.recorded(key) {
+            self.had_effect(key);
             return known;
         }
         let gone = || Called::Gone("the attempt is not open any more".to_owned());
@@ -155,6 +184,7 @@ impl<'a> EngineWorld<'a> {
                     Ok(kept) => kept,
                     Err(why) => return Called::Gone(why),
                 };
+                self.had_effect(key);
                 match self.recorder.call_ended(key, true, kept).await {
                     Ok(()) => Called::Value(value),
                     Err(_) => gone(),

@@ -343,3 +343,17 @@ async fn an_effect_that_only_the_second_model_proposes_is_a_difference_and_never
     assert!(shown.contains("would call box.keep") && shown.contains("the first did not"), "{shown}");
     assert!(made.load(Ordering::SeqCst) <= 2, "what the first models of two attempts did, and nothing of a second");
 }
+
+#[tokio::test]
+async fn an_effect_that_only_the_first_model_makes_is_a_difference() {
+    let server = ModelServer::setup(MODELS).fits(2).start();
+    server.respond("alpha:8b", keeps(5));
+    server.always("beta:9b", Answer::text(r#"{"kept": true}"#));
+    let (world, made) = keeping(&server);
+    let (exit, state) = world.run(&plan(KEEP)).await;
+    assert_eq!(exit, RunExit::Ended(RunEnd::Failed));
+    assert!(failures(first(&state)).iter().all(|kind| kind == "disagreement"), "{:?}", story(first(&state)));
+    let shown = format!("{:?}", first(&state).tried);
+    assert!(shown.contains("made a call of box.keep that box:beta:9b did not propose"), "{shown}");
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+}
