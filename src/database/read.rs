@@ -23,13 +23,38 @@ pub(super) async fn has_ledger(connection: &mut SqliteConnection) -> Result<bool
     Ok(fetch(connection, sql.into(), []).await?.first().is_some_and(|line| line[0] == Stored::Integer(4)))
 }
 
-/// Whether the ledger has this identity, not superseded.
+/// Whether the ledger has this identity, not superseded, and its rows are there as far as a table or all of them in one
+/// can be missing. Single rows are for `verify`: whoever deleted one may have meant it.
 pub(super) async fn stands(connection: &mut SqliteConnection, identity: &Digest) -> Result<bool, DatabaseError> {
     if !has_ledger(connection).await? {
         return Ok(false);
     }
-    let sql = "select 1 from _ollmcp_ledger where identity = ? and superseded_by is null";
-    Ok(!fetch(connection, sql.into(), [identity.to_string().into()]).await?.is_empty())
+    let sql = "select entry from _ollmcp_ledger where identity = ? and superseded_by is null";
+    match fetch(connection, sql.into(), [identity.to_string().into()]).await?.first() {
+        Some(line) => lacks_a_table(connection, &line[0]).await.map(|lacks| !lacks),
+        None => Ok(false),
+    }
+}
+
+/// Whether all rows that a ledger entry has in one of its tables are gone, with the table or without it.
+pub(super) async fn lacks_a_table(connection: &mut SqliteConnection, entry: &Stored) -> Result<bool, DatabaseError> {
+    let sql = "select distinct t.id, t.name, m.name is not null from _ollmcp_rows as r \
+               join _ollmcp_tables as t on t.id = r.tbl \
+               left join sqlite_master as m on m.type = 'table' and m.name = t.name collate nocase where r.entry = ?";
+    for line in fetch(connection, sql.into(), [entry.clone()]).await? {
+        let name = line[1].as_text().unwrap_or_default();
+        if line[2] != Stored::Integer(1) {
+            return Ok(true);
+        }
+        let sql = format!(
+            "select 1 from {} where _rowid_ in (select place from _ollmcp_rows where entry = ? and tbl = ?) limit 1",
+            quote(name)
+        );
+        if fetch(connection, sql, [entry.clone(), line[0].clone()]).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Rows of these ledger entries, table by table in the order of their names.

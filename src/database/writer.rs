@@ -14,6 +14,7 @@ use super::cell::{Cell, Stored};
 use super::connection::{PARAMETERS_MAX, fetch, plain, run};
 use super::layout::{DataRow, DataTable, Layout, Reject};
 use super::names::{PROVENANCE, quote};
+use super::read::lacks_a_table;
 use super::schema::{self, Needed, Shape, settle};
 use super::supersede::supersede;
 use super::{DatabaseError, LedgerKey, TableCount, WriteJob, Written, check};
@@ -71,6 +72,15 @@ async fn inside(connection: &mut SqliteConnection, job: &WriteJob, layout: &Layo
         key.run.to_string().into(),
         layout.content.to_string().into(),
     ];
+    // Whoever dropped a table has its rows made again by running again, as with a whole database.
+    let sql = "select entry from _ollmcp_ledger where identity = ? and superseded_by is null";
+    let known = fetch(connection, sql.into(), [identity.as_str().into()]).await?;
+    if let Some(line) = known.first()
+        && lacks_a_table(connection, &line[0]).await?
+    {
+        let sql = "update _ollmcp_ledger set superseded_by = 'a table was dropped' where entry = ?";
+        run(connection, sql.into(), [line[0].clone()], true).await?;
+    }
     let claimed = run(connection, claim.into(), values, true).await?;
     let entry = fetch(
         connection,

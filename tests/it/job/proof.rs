@@ -87,6 +87,19 @@ fn a_table_that_was_dropped_is_found() {
 }
 
 #[test]
+fn a_table_that_was_dropped_is_written_again_by_the_next_run_and_nothing_is_doubled() {
+    let desk = done();
+    let rows = desk.rows_by_file("tables.db");
+    desk.sql("tables.db", &format!("drop table {TABLE}"));
+    assert_ne!(desk.rows_by_file("tables.db"), rows);
+    desk.reads();
+    desk.run_four(&[]).exits(0);
+    assert_eq!(desk.rows_by_file("tables.db"), rows);
+    assert!(desk.reads().is_empty(), "no file is read for it");
+    desk.ollmcp(&["verify"]).exits(0).says("holds");
+}
+
+#[test]
 fn a_database_that_is_gone_does_not_hold() {
     let desk = done();
     fs::remove_file(desk.path("tables.db")).unwrap();
