@@ -63,7 +63,7 @@ fn forty(inside: &Path) -> Batch {
         fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
     }
     batch.truth.push(folder.join("truth.jsonl"));
-    Batch { folder, reply_tokens_max: 1_200, limit: Duration::from_hours(6), ..batch }
+    Batch { folder, reply_tokens_max: 600, limit: Duration::from_hours(6), ..batch }
 }
 
 /// A project with the shipped plan, a short leash on the length of answers, and the model twice in a ladder.
