@@ -1,6 +1,7 @@
 //! Model servers of the configuration and of a plan, and the ladders that their models make.
 
 pub mod find;
+pub mod first;
 pub mod ladder;
 pub mod prepare;
 pub mod pull;
