@@ -42,7 +42,9 @@ pub fn with_models(text: &str, survey: &Survey) -> FirstConfig {
         set(&format!("model_servers/{}", server.name), &spec);
         lines.push(format!("model server {}: {}", server.name, server.address));
     }
-    let comment = format!("Built by `ollmcp init` from the models that were there: {RULE}. `ollmcp models probe` finds out how good they are.");
+    let comment = format!(
+        "Built by `ollmcp init` from the models that were there: {RULE}. `ollmcp models probe` finds out how good they are."
+    );
     set("comment_ladders", &json!(comment));
     set("ladders/default", &json!(rungs));
     lines.push(format!("ladder default: {}", rungs.join(" → ")));

@@ -56,7 +56,7 @@ impl Candidate {
     }
 
     fn is_good(&self) -> bool {
-        self.probe.as_ref().is_none_or(|probe| probe.right * 2 >= probe.asked)
+        self.probe.as_ref().is_none_or(|probe| probe.all.right * 2 >= probe.all.asked)
     }
 
     fn fails_tools(&self) -> bool {
@@ -109,12 +109,12 @@ pub fn propose(candidates: &[Candidate]) -> Proposal {
     let (good, weak): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.is_good());
     for one in &weak {
         let probe = one.probe.as_ref().expect("what was never probed is not weak");
-        proposal.left_out.push((one.rung.clone(), format!("right in {} of {}", probe.right, probe.asked)));
+        proposal.left_out.push((one.rung.clone(), format!("right in {} of {}", probe.all.right, probe.all.asked)));
     }
     if good.is_empty() {
         // Better a weak ladder than none: checks refuse what is wrong.
         let mut weak = weak;
-        weak.sort_by_key(|one| std::cmp::Reverse(one.probe.as_ref().map_or(0, |probe| probe.right)));
+        weak.sort_by_key(|one| std::cmp::Reverse(one.probe.as_ref().map_or(0, |probe| probe.all.right)));
         proposal.is_weak = !weak.is_empty();
         proposal.default = weak.into_iter().take(1).map(|one| one.rung.clone()).collect();
         proposal.left_out.retain(|(rung, _)| !proposal.default.contains(rung));
@@ -185,12 +185,13 @@ pub fn places(ladders: &BTreeMap<String, Vec<String>>, rung: &str) -> Vec<(Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::probe::outcome::Figures;
 
     fn one(rung: &str, size: u64, right: Option<u32>, tools_right: u32) -> Candidate {
         let probe = right.map(|right| {
-            let mut summary = Summary { right, asked: 20, of: 20, ..Summary::default() };
-            summary.groups.insert("tool calls".to_owned(), (tools_right, 5));
-            summary
+            let figures = |right, asked| Figures { right, asked, ..Figures::default() };
+            let groups = BTreeMap::from([("tool calls".to_owned(), figures(tools_right, 5))]);
+            Summary { all: figures(right, 20), of: 20, groups }
         });
         Candidate { rung: rung.to_owned(), size, tools: None, probe }
     }

@@ -259,7 +259,7 @@ impl Record {
     /// The newest probe that asked anything.
     #[must_use]
     pub fn probe(&self) -> Option<&ProbeRecord> {
-        self.probes.iter().rev().find(|probe| probe.summary().asked > 0)
+        self.probes.iter().rev().find(|probe| !probe.cases.is_empty())
     }
 }
 

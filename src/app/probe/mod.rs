@@ -41,7 +41,7 @@ const REPLY_TOKENS_MAX: u32 = 512;
 /// Tokens of one case.
 const TOKENS_MAX: u32 = 1_536;
 /// The window that every case is asked with, where the model has one that large.
-const CONTEXT_TOKENS: u32 = 4_096;
+const CONTEXT_TOKENS: u32 = 8_192;
 /// Wait for the first part of an answer: the first case waits for the model to load.
 const FIRST_TOKEN_MS: u64 = 300_000;
 /// Silence in the middle of an answer.

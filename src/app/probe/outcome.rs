@@ -46,36 +46,65 @@ pub struct ProbeRecord {
     pub cases: BTreeMap<String, CaseResult>,
 }
 
-/// A probe in figures.
+/// A probe, or a group of it, in figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Summary {
+pub struct Figures {
     /// Cases that were right.
     pub right: u32,
     /// Cases that were asked.
     pub asked: u32,
-    /// Cases that there are.
-    pub of: u32,
-    /// Right and asked by group.
-    pub groups: BTreeMap<String, (u32, u32)>,
-    /// Failures by kind, in the words of the program.
-    pub failures: BTreeMap<&'static str, u32>,
-    /// How long the cases took.
+    /// How long they took.
     pub seconds: f64,
     /// Tokens written in a second.
     pub tokens_per_second: Option<f64>,
+    /// Failures by kind, in the words of the program.
+    pub failures: BTreeMap<&'static str, u32>,
+    #[serde(skip)]
+    reply_tokens: u64,
+    #[serde(skip)]
+    writing_ms: u64,
+}
+
+impl Figures {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people, far below where that matters")]
+    fn add(&mut self, result: &CaseResult) {
+        self.asked += 1;
+        match result.failure {
+            None => self.right += 1,
+            Some(kind) => *self.failures.entry(kind.word()).or_default() += 1,
+        }
+        self.seconds += result.ms as f64 / 1_000.0;
+        self.reply_tokens += result.reply_tokens;
+        self.writing_ms += result.writing_ms;
+        let is_measured = self.reply_tokens > 0 && self.writing_ms > 0;
+        let rate = || self.reply_tokens as f64 * 1_000.0 / self.writing_ms as f64;
+        self.tokens_per_second = is_measured.then(rate);
+    }
+}
+
+/// A probe in figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Over all groups.
+    #[serde(flatten)]
+    pub all: Figures,
+    /// Cases that there are.
+    pub of: u32,
+    /// By group.
+    pub groups: BTreeMap<String, Figures>,
 }
 
 impl Summary {
     /// Right ones among those that were asked.
     #[must_use]
     pub fn share(&self) -> f64 {
-        if self.asked == 0 { 0.0 } else { f64::from(self.right) / f64::from(self.asked) }
+        if self.all.asked == 0 { 0.0 } else { f64::from(self.all.right) / f64::from(self.all.asked) }
     }
 
     /// It is wrong in more than half of a group about tools.
     #[must_use]
     pub fn fails_tools(&self) -> bool {
-        let fails = |group: &&str| self.groups.get(*group).is_some_and(|(right, asked)| right * 2 < *asked);
+        let fails = |group: &&str| self.groups.get(*group).is_some_and(|found| found.right * 2 < found.asked);
         TOOL_GROUPS.iter().any(|group| fails(group))
     }
 }
@@ -83,27 +112,12 @@ impl Summary {
 impl ProbeRecord {
     /// In figures.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "figures for people, far below where that matters")]
     pub fn summary(&self) -> Summary {
         let mut summary = Summary { of: self.of, ..Summary::default() };
-        let (mut tokens, mut writing_ms) = (0, 0);
         for result in self.cases.values() {
-            let group = summary.groups.entry(result.group.clone()).or_default();
-            group.1 += 1;
-            summary.asked += 1;
-            match result.failure {
-                None => {
-                    group.0 += 1;
-                    summary.right += 1;
-                }
-                Some(kind) => *summary.failures.entry(kind.word()).or_default() += 1,
-            }
-            summary.seconds += result.ms as f64 / 1_000.0;
-            tokens += result.reply_tokens;
-            writing_ms += result.writing_ms;
+            summary.groups.entry(result.group.clone()).or_default().add(result);
+            summary.all.add(result);
         }
-        let is_measured = tokens > 0 && writing_ms > 0;
-        summary.tokens_per_second = is_measured.then(|| tokens as f64 * 1_000.0 / writing_ms as f64);
         summary
     }
 
@@ -178,10 +192,10 @@ mod tests {
             ("c", result("3", "tool calls", Some(FailureKind::Described))),
         ])
         .summary();
-        assert_eq!((summary.right, summary.asked, summary.of), (1, 3, 20));
-        assert_eq!(summary.groups["tool calls"], (1, 3));
-        assert_eq!(summary.failures["described, not called"], 2);
-        assert_eq!((summary.seconds, summary.tokens_per_second), (1.5, Some(100.0)));
+        assert_eq!((summary.all.right, summary.all.asked, summary.of), (1, 3, 20));
+        assert_eq!(summary.groups["tool calls"], summary.all);
+        assert_eq!(summary.all.failures["described, not called"], 2);
+        assert_eq!((summary.all.seconds, summary.all.tokens_per_second), (1.5, Some(100.0)));
         assert!(summary.fails_tools());
     }
 

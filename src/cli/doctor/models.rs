@@ -36,7 +36,7 @@ pub(super) fn findings(standing: &Standing) -> Result<Vec<Finding>, CliError> {
         return Ok(vec![odd("models", found, hint)]);
     }
     for server in &survey.servers {
-        findings.extend(server_findings(server, is_wanted(server)));
+        findings.extend(server_findings(server, is_wanted(server), answers));
     }
     findings.extend(model_findings(&survey));
     for ladder in &survey.ladders {
@@ -55,15 +55,19 @@ fn is_in_a_ladder(survey: &Survey, server: &ServerLine) -> bool {
     rungs.any(|rung| !is_paid(&rung.rung) && rung.rung.split(':').next() == Some(server.name.as_str()))
 }
 
-fn server_findings(server: &ServerLine, is_wanted: bool) -> Vec<Finding> {
+fn server_findings(server: &ServerLine, is_wanted: bool, others_answer: bool) -> Vec<Finding> {
     let what = format!("model server {}", server.name);
     if let Some(why) = &server.away {
         let how = match server.kind {
             "ollama" => "start it (`ollama serve`), or set its address: `ollama.url`, or OLLAMA_HOST",
             _ => "start it, or correct its entry under `model_servers` in the configuration",
         };
-        // Ollama is there by itself: that it is not used is nobody's fault.
-        return vec![if is_wanted { finding(&what, false, why, Some(how)) } else { odd(&what, why, how) }];
+        // Ollama is named by nobody: where another server does the work, nothing is missing.
+        return vec![match (is_wanted, others_answer) {
+            (true, _) => finding(&what, false, why, Some(how)),
+            (false, true) => finding(&what, true, "does not run, and nothing here names it", None),
+            (false, false) => odd(&what, why, how),
+        }];
     }
     let mut parts = vec![server.address.clone()];
     parts.extend(words::program(server));
@@ -147,8 +151,9 @@ fn model_findings(survey: &Survey) -> Vec<Finding> {
             let found = "it has no tools of its own: they are described to it, and small models often fail then";
             findings.push(odd(&what, found, format!("see how it does: ollmcp models probe {}", model.rung)));
         }
-        if let Some(probe) = model.probe.as_ref().filter(|probe| probe.summary.right * 2 < probe.summary.asked) {
-            let found = format!("right in {} of {} in its probe", probe.summary.right, probe.summary.asked);
+        if let Some(probe) = model.probe.as_ref().filter(|probe| probe.summary.all.right * 2 < probe.summary.all.asked)
+        {
+            let found = format!("right in {} of {} in its probe", probe.summary.all.right, probe.summary.all.asked);
             findings.push(odd(&what, found, "a larger model may do better; `ollmcp models probe` compares them"));
         }
     }
@@ -163,9 +168,10 @@ fn ladder_findings(survey: &Survey, ladder: &LadderLine) -> Vec<Finding> {
     for rung in &ladder.rungs {
         let Some(fault) = &rung.fault else { continue };
         // A server that is away has its own line.
-        let is_away = survey.servers.iter().any(|server| {
-            server.away.is_some() && rung.rung.split(':').next() == Some(server.name.as_str())
-        });
+        let is_away = survey
+            .servers
+            .iter()
+            .any(|server| server.away.is_some() && rung.rung.split(':').next() == Some(server.name.as_str()));
         if is_away {
             continue;
         }

@@ -10,6 +10,7 @@ use crate::app::models::ladder::{Candidate, Proposal, propose};
 use crate::app::models::survey::Survey;
 use crate::app::models::{is_same, prepare::how_to_get};
 use crate::app::place::Standing;
+use crate::app::probe::case::Cases;
 use crate::app::probe::{Probed, Target, Told, probe as ask};
 use crate::cli::context::{Context, quoted};
 use crate::cli::error::CliError;
@@ -32,8 +33,9 @@ pub(super) fn probe(context: &Context, names: &[String]) -> Result<Exit, CliErro
     let survey = super::look(&standing, &runtime)?;
     let targets = targets(&survey, names)?;
     output::err(&format!(
-        "asking {} some twenty small tasks with known answers, one after the other; Ctrl-C keeps what was asked\n",
-        plural(targets.len() as u64, "model")
+        "asking {} {} small tasks with known answers, one after the other; Ctrl-C keeps what was asked\n",
+        plural(targets.len() as u64, "model"),
+        Cases::shipped().cases.len()
     ));
     let stop = CancellationToken::new();
     let probed = runtime.block_on(async {
@@ -90,11 +92,12 @@ fn exit(probed: &[Probed], is_stopped: bool) -> Exit {
 /// The models that were named, or all that run on machines of one's own, small ones first.
 fn targets(survey: &Survey, names: &[String]) -> Result<Vec<Target>, CliError> {
     let local = survey.local_models();
-    let target = |(server, model): &(&crate::app::models::survey::ServerLine, &crate::app::models::survey::ModelLine)| Target {
-        server: server.name.clone(),
-        info: model.info.clone(),
-        binds_schema: survey.specs.get(&server.name).is_none_or(|spec| spec.schema_bound != Some(false)),
-    };
+    let target =
+        |(server, model): &(&crate::app::models::survey::ServerLine, &crate::app::models::survey::ModelLine)| Target {
+            server: server.name.clone(),
+            info: model.info.clone(),
+            binds_schema: survey.specs.get(&server.name).is_none_or(|spec| spec.schema_bound != Some(false)),
+        };
     if names.is_empty() {
         if local.is_empty() {
             return Err(nothing(survey));
@@ -130,9 +133,8 @@ fn nothing(survey: &Survey) -> CliError {
 }
 
 fn not_there(survey: &Survey, name: &str) -> CliError {
-    let any = |model: &&crate::app::models::survey::ModelLine| {
-        is_same(&model.rung, name) || is_same(&model.info.name, name)
-    };
+    let any =
+        |model: &&crate::app::models::survey::ModelLine| is_same(&model.rung, name) || is_same(&model.info.name, name);
     let other = survey.servers.iter().flat_map(|server| &server.models).find(any);
     if let Some(model) = other {
         let why = if model.info.is_remote { "runs on its vendor's machines, for money" } else { "does not chat" };
@@ -140,7 +142,8 @@ fn not_there(survey: &Survey, name: &str) -> CliError {
     }
     let named = name.split_once(':').and_then(|(server, _)| survey.servers.iter().find(|one| one.name == server));
     if let Some(away) = named.and_then(|server| server.away.as_ref()) {
-        return CliError::failed(format!("cannot ask `{name}`: {}", clean(away))).hint("start the server and ask again");
+        return CliError::failed(format!("cannot ask `{name}`: {}", clean(away)))
+            .hint("start the server and ask again");
     }
     let rung = if named.is_some() { name.to_owned() } else { format!("ollama:{name}") };
     let known: Vec<String> = survey.local_models().iter().map(|(_, model)| model.rung.clone()).collect();
@@ -225,18 +228,16 @@ fn text(one: &Probed) -> String {
     let mut out = format!("{}\n", clean(&one.target.rung()));
     let mut line = |text: String| out.push_str(&format!("  {}\n", clean(&text)));
     if let Some(why) = &one.record.cut {
-        line(format!("asked {} of {}: {why}", summary.asked, summary.of));
+        line(format!("asked {} of {}: {why}", summary.all.asked, summary.of));
     }
-    if summary.asked == 0 {
+    if summary.all.asked == 0 {
         return out;
     }
-    let rate = summary.tokens_per_second.map_or_else(String::new, |rate| format!(" · {rate:.1} tokens/s"));
-    line(format!("{} · {}{rate}", words::right(&summary), seconds(summary.seconds)));
-    line(words::groups(&summary));
-    if !summary.failures.is_empty() {
-        let kinds: Vec<String> = summary.failures.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        line(format!("failures: {}", kinds.join(" · ")));
+    line(words::right(&summary));
+    for (group, found) in &summary.groups {
+        line(format!("  {}", words::figures(group, found)));
     }
+    line(format!("  {}", words::figures("all", &summary.all)));
     let wrong = one.record.cases.iter().filter_map(|(id, result)| Some((id, result.failure?, &result.message)));
     for (id, kind, message) in wrong.take(TOLD_MAX) {
         line(format!("  {id}: {}: {}", kind.word(), bounded(message, MESSAGE_CHARS_MAX)));

@@ -82,8 +82,12 @@ pub(super) fn pull(context: &Context, text: &str) -> Result<Exit, CliError> {
 
 fn failed(error: &ModelError, server: &str, model: &str, again: &str) -> CliError {
     match error {
-        ModelError::NoSuchModel { .. } => CliError::failed(format!("`{server}` cannot fetch `{model}`: no model has this name"))
-            .hint("names and tags are those of the server's library, as in `qwen3:8b`; what is there already: ollmcp models"),
+        ModelError::NoSuchModel { .. } => CliError::failed(format!(
+            "`{server}` cannot fetch `{model}`: no model has this name"
+        ))
+        .hint(
+            "names and tags are those of the server's library, as in `qwen3:8b`; what is there already: ollmcp models",
+        ),
         ModelError::Unreachable { .. } => CliError::failed(format!("cannot fetch `{model}`: {error}"))
             .hint(format!("start the server, then: {again}")),
         ModelError::BrokenStream { .. } => CliError::failed(format!("cannot fetch `{model}`: {error}"))

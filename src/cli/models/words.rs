@@ -3,7 +3,7 @@
 use crate::app::models::ladder::{Proposal, RULE};
 use crate::app::models::records::SpeedLine;
 use crate::app::models::survey::{LadderLine, ModelLine, ProbeLine, ServerLine, Survey};
-use crate::app::probe::outcome::Summary;
+use crate::app::probe::outcome::{Figures, Summary};
 use crate::model::{Loaded, ModelInfo};
 use crate::report::text::{clean, moment, plural, seconds, thousands};
 
@@ -150,17 +150,27 @@ fn day(at_ms: u64) -> String {
 
 /// `17 of 20 right`.
 pub(super) fn right(summary: &Summary) -> String {
-    if summary.asked == summary.of {
-        format!("{} of {} right", summary.right, summary.of)
+    let (right, asked) = (summary.all.right, summary.all.asked);
+    if asked == summary.of {
+        format!("{right} of {asked} right")
     } else {
-        format!("{} of {} right, {} not asked", summary.right, summary.asked, summary.of.saturating_sub(summary.asked))
+        format!("{right} of {asked} right, {} not asked", summary.of.saturating_sub(asked))
     }
 }
 
 /// Right and asked by group.
-pub(super) fn groups(summary: &Summary) -> String {
-    let each = summary.groups.iter().map(|(group, (right, asked))| format!("{group} {right}/{asked}"));
+fn groups(summary: &Summary) -> String {
+    let each = summary.groups.iter().map(|(group, found)| format!("{group} {}/{}", found.right, found.asked));
     each.collect::<Vec<_>>().join(" · ")
+}
+
+/// One line of figures: `0/5   14 s   55.0 tokens/s   check 5`.
+pub(super) fn figures(name: &str, found: &Figures) -> String {
+    let rate = found.tokens_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1} tokens/s"));
+    let kinds: Vec<String> = found.failures.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    let right = format!("{}/{}", found.right, found.asked);
+    let line = format!("{name:<14} {right:>6}  {:>9}  {rate:>15}  {}", seconds(found.seconds), kinds.join(" · "));
+    line.trim_end().to_owned()
 }
 
 fn probe_text(probe: &ProbeLine) -> String {
@@ -205,7 +215,9 @@ pub(super) fn proposal(proposal: &Proposal, set: &dyn Fn(&str, &[String]) -> Str
         return "no ladder: no model was asked\n".to_owned();
     }
     if proposal.is_weak {
-        out.push_str("no model was right in half of its cases: this ladder is the best of what there is\n");
+        out.push_str(
+            "no model was right in half of its cases: this ladder is the best of what there is; a larger model does better\n",
+        );
     }
     out.push_str(&format!("ladder: {}\n", proposal.default.join(" → ")));
     for (rung, why) in proposal.marks.iter() {
