@@ -87,7 +87,7 @@ pub enum Verb {
     /// List tool servers and their tools, with what may be repeated
     #[command(before_help = "Example: ollmcp tools fs")]
     Tools(ToolsArgs),
-    /// List model servers and their models: what is there, what is loaded, how fast and how good they were here
+    /// List model servers and their models, fetch models, find out what they can do
     #[command(before_help = "Example: ollmcp models")]
     Models(ModelsArgs),
     /// List agents, print one, show its prompt, check files, import definitions

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::future::{BoxFuture, join_all};
 
 use crate::config::Settings;
@@ -30,6 +31,12 @@ pub use prepare::{Prepared, prepare};
 pub const OLLAMA: &str = "ollama";
 /// How long a server may take to list its models at the start of a run.
 const LIST_LIMIT: Duration = Duration::from_secs(10);
+/// How long a server may take to tell of one model, or of itself.
+const DETAIL_LIMIT: Duration = Duration::from_secs(10);
+/// Models of one server that are asked for one by one.
+const DETAILS_MAX: usize = 200;
+/// Of them at once.
+const DETAILS_AT_ONCE: usize = 8;
 
 /// Every model server that a run may name: Ollama, those of the configuration, those of its plan over both.
 #[must_use]
@@ -162,6 +169,33 @@ pub async fn list<'a>(servers: &ModelServers, names: impl IntoIterator<Item = &'
         })
     });
     join_all(asks).await.into_iter().collect()
+}
+
+/// Adds what a list does not tell of its models.
+pub async fn detailed(clients: &ModelServers, lists: Lists) -> Lists {
+    let mut all = Lists::new();
+    for (name, list) in lists {
+        let list = match (list, clients.0.get(&name)) {
+            (Ok(models), Some(server)) => Ok(details(server.as_ref(), models).await),
+            (list, _) => list,
+        };
+        all.insert(name, list);
+    }
+    all
+}
+
+async fn details(server: &dyn ModelServer, models: Vec<ModelInfo>) -> Vec<ModelInfo> {
+    let asks = models.into_iter().enumerate().map(|(at, model)| async move {
+        let is_known = model.tools.is_some() && model.context_tokens_max.is_some();
+        if at >= DETAILS_MAX || is_known {
+            return model;
+        }
+        match tokio::time::timeout(DETAIL_LIMIT, server.model(&model.name)).await {
+            Ok(Ok(info)) => info,
+            _ => model,
+        }
+    });
+    futures::stream::iter(asks).buffered(DETAILS_AT_ONCE).collect().await
 }
 
 /// The rung's server answers, and has no such model.

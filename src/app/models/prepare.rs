@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lists, OLLAMA, is_not_there, is_same, ladder, list, records::Records};
+use super::{Lists, OLLAMA, detailed, is_not_there, is_same, ladder, list, records::Records};
 use crate::app::place::Standing;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, StepKind};
@@ -69,7 +69,11 @@ pub async fn prepare(
     } else {
         named.iter().filter_map(|rung| split_rung(rung)).map(|(server, _)| server).collect()
     };
-    let lists = list(servers, asked).await;
+    let mut lists = list(servers, asked).await;
+    if needs_built {
+        // Only one by one do older servers say which models chat, and which take tools.
+        lists = detailed(servers, lists).await;
+    }
     for (server, models) in &lists {
         for model in models.iter().flatten() {
             ladders.families.insert(format!("{server}:{}", model.name), model.family.clone());

@@ -1,15 +1,13 @@
 //! What there is now: every server with its models, what is loaded, what use has shown of them, and the ladders.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::join_all;
 use serde::Serialize;
 
 use super::ladder::{self, Candidate, Proposal};
 use super::records::{Records, SpeedLine};
-use super::{Lists, find, is_not_there, is_same, list, prepare, servers, specs};
+use super::{DETAIL_LIMIT, Lists, detailed, find, is_not_there, is_same, list, prepare, servers, specs};
 use crate::app::place::Standing;
 use crate::app::probe::outcome::Summary;
 use crate::config::KeyPath;
@@ -17,13 +15,6 @@ use crate::config::settings::Origin;
 use crate::domain::plan::{ModelServerKind, ModelServerSpec};
 use crate::engine::ladders::is_paid;
 use crate::model::{About, Loaded, ModelInfo, ModelServer, ModelServers};
-
-/// Models of one server that are asked for one by one.
-const DETAILS_MAX: usize = 200;
-/// Of them at once.
-const DETAILS_AT_ONCE: usize = 8;
-/// How long a server may take to tell of one model, or of itself.
-const DETAIL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Everything that `models`, `doctor` and `init` look at.
 #[derive(Debug, Default)]
@@ -170,33 +161,6 @@ pub async fn survey(standing: &Standing, finds: bool) -> Result<Survey, Vec<Stri
         }
     }
     Ok(Survey { servers: lines, ladders, proposal, notes, specs: all, clients, records })
-}
-
-/// Adds what a list does not tell of its models.
-async fn detailed(clients: &ModelServers, lists: Lists) -> Lists {
-    let mut all = Lists::new();
-    for (name, list) in lists {
-        let list = match (list, clients.0.get(&name)) {
-            (Ok(models), Some(server)) => Ok(details(server.as_ref(), models).await),
-            (list, _) => list,
-        };
-        all.insert(name, list);
-    }
-    all
-}
-
-async fn details(server: &dyn ModelServer, models: Vec<ModelInfo>) -> Vec<ModelInfo> {
-    let asks = models.into_iter().enumerate().map(|(at, model)| async move {
-        let is_known = model.tools.is_some() && model.context_tokens_max.is_some();
-        if at >= DETAILS_MAX || is_known {
-            return model;
-        }
-        match tokio::time::timeout(DETAIL_LIMIT, server.model(&model.name)).await {
-            Ok(Ok(info)) => info,
-            _ => model,
-        }
-    });
-    futures::stream::iter(asks).buffered(DETAILS_AT_ONCE).collect().await
 }
 
 async fn line(

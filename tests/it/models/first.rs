@@ -85,3 +85,55 @@ fn a_server_that_was_named_and_is_away_is_bad_and_one_that_nobody_named_is_not()
     let output = command.env_remove("OLLAMA_HOST").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+#[test]
+fn a_server_that_was_found_is_declared_with_the_ladder_that_names_it() {
+    use ollmcp::app::models::first::with_models;
+    use ollmcp::app::models::survey::{ServerLine, Survey};
+    let line = |name: &str, declared, slots_told| ServerLine {
+        name: name.to_owned(),
+        address: format!("http://{name}"),
+        kind: "openai",
+        declared,
+        program: String::new(),
+        version: None,
+        slots: 1,
+        slots_told,
+        slots_declared: false,
+        away: None,
+        models: Vec::new(),
+    };
+    let mut survey = Survey {
+        servers: vec![
+            line("llama_cpp", "found", Some(2)),
+            line("vllm", "found", None),
+            line("box", "configuration", None),
+        ],
+        ..Survey::default()
+    };
+    let plain = "{\n  \"limits\": {}\n}\n";
+    assert_eq!(with_models(plain, &survey).text, plain, "without a ladder there is nothing to declare");
+    survey.proposal.default = vec!["llama_cpp:a:1b".to_owned(), "box:b".to_owned()];
+    let config: Value = serde_json::from_str(&with_models(plain, &survey).text).unwrap();
+    let declared = json!({ "llama_cpp": { "kind": "openai", "url": "http://llama_cpp", "slots": 2 } });
+    assert_eq!((&config["model_servers"], &config["limits"]), (&declared, &json!({})));
+    assert_eq!(config["ladders"]["default"], json!(["llama_cpp:a:1b", "box:b"]));
+}
+
+#[test]
+fn a_run_builds_the_ladder_that_doctor_shows() {
+    // The list of this server does not say what its models can do: they are asked for one by one.
+    let ollama = ModelServer::start([
+        Model::new("plain:1b").can(&["completion"]).bytes(100),
+        Model::new("embed:1b").can(&["embedding"]).bytes(50),
+        small(),
+    ]);
+    let desk = Desk::new(&ollama);
+    let plan = "name: p\nsteps:\n  - { id: a, agent: FILE_EXECUTOR, tools: [], prompt: Say a word. }\n";
+    fs::write(desk.project.join("p.yaml"), plan).unwrap();
+    let ladder = "ollama:small:1b → ollama:plain:1b";
+    desk.ollmcp(&["doctor"]).exits(0).says(&format!("ladder default: {ladder} (built"));
+    desk.ollmcp(&["run", "p.yaml"])
+        .exits(0)
+        .notes(&format!("ladder (built from the models that are there): {ladder}\n"));
+}
