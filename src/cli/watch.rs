@@ -76,7 +76,7 @@ fn with_models(
             _ => return Ok((ports, BTreeMap::new())),
         },
     };
-    let specs = models::specs(&standing.settings, Some(&plan));
+    let specs = runtime.block_on(models::find::for_plan(&standing.settings, &plan));
     let (servers, notes) = models::servers(&specs, &standing.environment).map_err(|faults| {
         let mut error = CliError::usage("a model server cannot be asked");
         error.hints.extend(faults);

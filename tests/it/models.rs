@@ -61,6 +61,8 @@ impl Desk {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(OLLMCP);
         command.current_dir(&self.project).env_clear().env("HOME", self.root.path().join("home"));
+        // What else runs on this machine is none of the tests' business.
+        command.env("OLLMCP_FIND_MODEL_SERVERS", "false");
         command.env("OLLAMA_HOST", &self.ollama).env("PATH", std::env::var_os("PATH").unwrap());
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

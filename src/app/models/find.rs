@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::client;
+use super::{client, specs};
 use crate::config::Settings;
-use crate::domain::plan::{ModelServerKind, ModelServerSpec};
+use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, Step, StepKind};
 
 /// How long a server on this machine may take to say what it has.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub fn spec_at(port: u16) -> ModelServerSpec {
 /// The usual places, where nothing is configured. Ollama is not among them: it is there by itself.
 #[must_use]
 pub fn usual(settings: &Settings) -> BTreeMap<String, ModelServerSpec> {
-    if !settings.model_servers.is_empty() {
+    if !settings.find_model_servers || !settings.model_servers.is_empty() {
         return BTreeMap::new();
     }
     USUAL.iter().map(|(name, _, port)| ((*name).to_owned(), spec_at(*port))).collect()
@@ -45,4 +45,17 @@ pub async fn answering(specs: BTreeMap<String, ModelServerSpec>) -> BTreeMap<Str
         (!models.is_empty()).then_some((name, spec))
     });
     join_all(asks).await.into_iter().flatten().collect()
+}
+
+/// The servers that a plan may ask: those that are declared; where none is, and no ladder either, also those that are found.
+pub async fn for_plan(settings: &Settings, plan: &Plan) -> BTreeMap<String, ModelServerSpec> {
+    let mut all = specs(settings, Some(plan));
+    let asks = |step: &Step| matches!(&step.kind, StepKind::Agent { prompt: Some(_), .. });
+    let is_declared = settings.ladders.contains_key("default") || !plan.raw().model_servers.is_empty();
+    if !is_declared && plan.steps().iter().any(asks) {
+        for (name, spec) in answering(usual(settings)).await {
+            all.entry(name).or_insert(spec);
+        }
+    }
+    all
 }

@@ -354,7 +354,11 @@ mod tests {
         std::fs::create_dir(&home.ollmcp).unwrap();
         std::fs::write(file_of(&home), "{ half").unwrap();
         assert!(matches!(Records::load(&home), Err(RecordsError::Damaged { .. })));
-        let aside = Records::change(&home, |records| drop(records.of_mut("s", "m", "", 1))).unwrap().unwrap();
+        let aside = Records::change(&home, |records| {
+            records.of_mut("s", "m", "", 1);
+        })
+        .unwrap()
+        .unwrap();
         assert_eq!(std::fs::read_to_string(aside).unwrap(), "{ half");
         assert!(Records::load(&home).unwrap().of("s", "m", "").is_some());
         std::fs::write(file_of(&home), r#"{"v": 99, "models": "other"}"#).unwrap();
@@ -372,7 +376,7 @@ mod tests {
                 scope.spawn(move || {
                     for at in 0..10 {
                         Records::change(home, |records| {
-                            drop(records.of_mut("s", &format!("m{writer}-{at}"), "", 1));
+                            records.of_mut("s", &format!("m{writer}-{at}"), "", 1);
                         })
                         .unwrap();
                     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::ladder::{self, Candidate, Proposal};
 use super::records::{Records, SpeedLine};
 use super::{DETAIL_LIMIT, Lists, detailed, find, is_not_there, is_same, list, prepare, servers, specs};
+use crate::agent::LadderChoice;
 use crate::app::place::Standing;
 use crate::app::probe::outcome::Summary;
 use crate::config::KeyPath;
@@ -139,7 +140,7 @@ pub async fn survey(standing: &Standing, finds: bool) -> Result<Survey, Vec<Stri
     });
     let mut lines = join_all(lines).await;
     let proposal = ladder::propose(&ladder::candidates(&lists, &clients, &records));
-    let ladders = ladders(&settings.ladders, &proposal, &lists, &all);
+    let ladders = ladders(&named(standing), &proposal, &lists, &all);
     let rungs: BTreeMap<String, Vec<String>> = ladders
         .iter()
         .map(|ladder| (ladder.name.clone(), ladder.rungs.iter().map(|rung| rung.rung.clone()).collect()))
@@ -212,6 +213,15 @@ async fn line(
         .collect();
     line.models.sort_by(|one, other| one.info.name.cmp(&other.info.name));
     line
+}
+
+/// The ladders of the configuration, and those that agents have of their own.
+fn named(standing: &Standing) -> BTreeMap<String, Vec<String>> {
+    let own = standing.agents.iter().filter_map(|agent| match &agent.ladder {
+        Some(LadderChoice::Rungs(rungs)) => Some((format!("of agent {}", agent.name), rungs.clone())),
+        _ => None,
+    });
+    standing.settings.ladders.clone().into_iter().chain(own).collect()
 }
 
 /// The configured ladders, and the one that is built where `default` is not among them.

@@ -33,13 +33,13 @@ use crate::evidence;
 use crate::model::{ModelInfo, ModelServers, TimeLimits};
 
 /// Replies of one case.
-const TURNS_MAX: u32 = 4;
+const TURNS_MAX: u32 = 6;
 /// Calls of one case.
 const CALLS_MAX: u32 = 8;
 /// Tokens of one reply: enough for the longest right answer, several times over.
 const REPLY_TOKENS_MAX: u32 = 512;
-/// Tokens of one case.
-const TOKENS_MAX: u32 = 1_536;
+/// The same of a model that may reason first, though it is asked not to.
+const REASONING_TOKENS_MAX: u32 = 2_048;
 /// The window that every case is asked with, where the model has one that large.
 const CONTEXT_TOKENS: u32 = 8_192;
 /// Wait for the first part of an answer: the first case waits for the model to load.
@@ -272,6 +272,8 @@ impl Asking<'_> {
             None => Ok(()),
         };
         let grounds = [Value::Object(case.inputs.clone())];
+        let is_terse = info.thinking == Some(false);
+        let reply_tokens_max = if is_terse { REPLY_TOKENS_MAX } else { REASONING_TOKENS_MAX };
         let setup = Setup {
             spec: &self.cases.agent,
             model: &info.name,
@@ -291,8 +293,8 @@ impl Asking<'_> {
             limits: Limits {
                 turns_max: TURNS_MAX,
                 calls_max: CALLS_MAX,
-                reply_tokens_max: REPLY_TOKENS_MAX,
-                tokens_max: TOKENS_MAX,
+                reply_tokens_max,
+                tokens_max: reply_tokens_max * 3,
                 time: TimeLimits { first_token_ms: FIRST_TOKEN_MS, idle_ms: IDLE_MS, whole_ms: WHOLE_MS },
             },
         };

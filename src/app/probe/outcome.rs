@@ -60,9 +60,9 @@ pub struct Figures {
     /// Failures by kind, in the words of the program.
     pub failures: BTreeMap<&'static str, u32>,
     #[serde(skip)]
-    reply_tokens: u64,
+    pub(crate) reply_tokens: u64,
     #[serde(skip)]
-    writing_ms: u64,
+    pub(crate) writing_ms: u64,
 }
 
 impl Figures {

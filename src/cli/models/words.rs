@@ -51,6 +51,7 @@ pub(in crate::cli) fn slots(server: &ServerLine) -> String {
     let sent = plural(server.slots as u64, "request");
     match server.slots_told {
         Some(told) if told as usize != server.slots => format!("{sent} at once, takes {told}"),
+        None if !server.slots_declared => format!("{sent} at once (how many it takes is not known)"),
         _ => format!("{sent} at once"),
     }
 }

@@ -127,4 +127,18 @@ async fn servers_at_usual_places_are_found_by_what_they_answer() {
     let specs = specs.map(|(name, port)| (name.to_owned(), spec_at(port)));
     let found = answering(specs.into_iter().collect()).await;
     assert_eq!(found.keys().collect::<Vec<_>>(), ["llama_cpp"]);
+    assert_eq!(found["llama_cpp"].url, llama.url());
+}
+
+#[test]
+fn ladders_of_agents_are_shown_and_missing_models_of_them_too() {
+    let ollama = ModelServer::start([qwen()]);
+    let desk = Desk::new(&ollama);
+    fs::create_dir(desk.project.join("agents")).unwrap();
+    let agent = "---\nname: MINE\ndescription: d\nformat: 1\nladder: [ollama:qwen3:8b, ollama:own:1b]\n---\nDo it.\n";
+    fs::write(desk.project.join("agents/MINE.md"), agent).unwrap();
+    let told = desk.ollmcp(&["models"]).exits(0).says("rung: default 1, of agent MINE 1");
+    told.says("ladder of agent MINE: ollama:qwen3:8b → ollama:own:1b (not there)")
+        .says("ollmcp models pull ollama:own:1b");
+    desk.ollmcp(&["doctor"]).exits(1).says("BAD ladder of agent MINE: `ollama:own:1b` is not there");
 }

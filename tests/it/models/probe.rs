@@ -116,10 +116,10 @@ fn failures_are_told_by_kind_and_make_the_ladder() {
     assert_eq!(proposal["default"], json!(["ollama:good:8b"]));
     assert_eq!(proposal["text"], json!(["ollama:talks:3b", "ollama:good:8b"]));
     assert!(proposal["left_out"][0]["why"].as_str().unwrap().contains("right in 0 of 20"), "{proposal}");
-    // The lines do what they say.
+    // What was probed counts from here on, in `init`, `doctor` and runs alike.
     desk.ollmcp(&["init"]).exits(0);
     let list = desk.ollmcp(&["models", "--json"]).exits(0).json();
-    assert_eq!(list["ladders"][0]["rungs"][0]["rung"], "ollama:good:8b", "what was probed counts: {list}");
+    assert_eq!(list["ladders"][0]["rungs"][0]["rung"], "ollama:good:8b", "{list}");
     assert_eq!(model(&list, "ollama:tiny:1b")["probe"]["right"], 0);
     assert_eq!(list["ladders"][1]["name"], "text");
 }
