@@ -80,7 +80,7 @@ fn called(cases: &Cases, case: &Case, wanted: &[Made], free: &[String], made: &[
         let is_it = |made: &&Made| {
             made.0 == *tool && agreement::differences(parameters(tool), &bare(arguments), &bare(&made.1)).is_empty()
         };
-        match left.iter().position(|made| is_it(made)) {
+        match left.iter().position(is_it) {
             Some(at) => drop(left.remove(at)),
             None => {
                 let instead =

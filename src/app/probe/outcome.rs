@@ -105,7 +105,7 @@ impl Summary {
     #[must_use]
     pub fn fails_tools(&self) -> bool {
         let fails = |group: &&str| self.groups.get(*group).is_some_and(|found| found.right * 2 < found.asked);
-        TOOL_GROUPS.iter().any(|group| fails(group))
+        TOOL_GROUPS.iter().any(fails)
     }
 }
 

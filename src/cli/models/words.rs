@@ -114,8 +114,7 @@ fn facts(info: &ModelInfo) -> Vec<String> {
 
 fn loaded_text(loaded: &Loaded, now_ms: u64) -> String {
     let mut parts = Vec::new();
-    if loaded.bytes > 0 {
-        let percent = loaded.vram_bytes.min(loaded.bytes) * 100 / loaded.bytes;
+    if let Some(percent) = (loaded.vram_bytes.min(loaded.bytes) * 100).checked_div(loaded.bytes) {
         parts.push(match percent {
             100 => format!("{}, all on the graphics card", bytes(loaded.bytes)),
             0 => format!("{}, all in main memory", bytes(loaded.bytes)),

@@ -431,4 +431,12 @@ mod tests {
             (Some(2_048), Some(false), Some(false))
         );
     }
+
+    #[test]
+    fn the_page_about_itself_tells_how_many_requests_it_takes() {
+        let page: Props = serde_json::from_value(json!({ "total_slots": 4, "build_info": "b11549" })).unwrap();
+        let expected = About { program: "llama.cpp".into(), version: Some("b11549".into()), slots: Some(4) };
+        assert_eq!(page.about(), expected);
+        assert_eq!(serde_json::from_value::<Props>(json!({})).unwrap().about(), About::default());
+    }
 }

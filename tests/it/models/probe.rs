@@ -78,7 +78,7 @@ fn a_model_that_does_everything_right_gets_all_points_through_the_real_path() {
         .out
         .lines()
         .filter(|line| line.contains("tokens/s"))
-        .map(|line| line.split_whitespace().filter(|word| word.contains('/')).next().unwrap().to_owned());
+        .map(|line| line.split_whitespace().find(|word| word.contains('/')).unwrap().to_owned());
     assert_eq!(groups.collect::<Vec<_>>(), ["5/5", "3/3", "3/3", "4/4", "5/5", "20/20"], "{}", told.out);
     told.says("ladder: ollama:qwen3:8b\n")
         .says("rule: small and good first")
