@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::{client, specs};
 use crate::config::Settings;
-use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, Step, StepKind};
+use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, Step};
 
 /// How long a server on this machine may take to say what it has.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
