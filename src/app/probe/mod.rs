@@ -23,6 +23,7 @@ use self::outcome::{CaseResult, Changes, ProbeRecord};
 use self::world::{ProbeWorld, Seen};
 use super::models::records::{Records, RecordsError};
 use super::{SystemClock, now_ms};
+use crate::agent::echo::echo;
 use crate::agent::turns::setup::{CONTEXT_TOKENS_DEFAULT, model_failure};
 use crate::agent::turns::{self, Ended, Limits, Setup};
 use crate::config::Home;
@@ -268,7 +269,7 @@ impl Asking<'_> {
         let tools = self.cases.tools_of(case);
         let as_text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let fits = |value: &Value| match &case.schema {
-            Some(schema) => evidence::fits_schema(schema, value),
+            Some(schema) => evidence::fits_schema(schema, value).and_then(|()| echo(schema, value).map_or(Ok(()), Err)),
             None => Ok(()),
         };
         let grounds = [Value::Object(case.inputs.clone())];
