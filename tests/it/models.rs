@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::job::{Told, told};
 use crate::model_server::{Model, ModelServer};
 
 mod first;
@@ -23,14 +24,6 @@ struct Desk {
     root: tempfile::TempDir,
     project: PathBuf,
     ollama: String,
-}
-
-/// What a command told.
-#[derive(Debug)]
-struct Told {
-    code: i32,
-    out: String,
-    err: String,
 }
 
 impl Desk {
@@ -69,37 +62,7 @@ impl Desk {
     }
 
     fn ollmcp(&self, args: &[&str]) -> Told {
-        let output = self.command(args).output().unwrap();
-        Told {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
-impl Told {
-    #[track_caller]
-    fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, part: &str) -> Self {
-        assert!(self.out.contains(part), "no `{part}` in\n{}\n--- stderr\n{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn notes(self, part: &str) -> Self {
-        assert!(self.err.contains(part), "no `{part}` in stderr\n{}\n--- stdout\n{}", self.err, self.out);
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.out, self.err))
+        told(&mut self.command(args))
     }
 }
 
