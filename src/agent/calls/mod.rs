@@ -128,6 +128,14 @@ pub fn read(reply: &Reply, offered: &[Offered]) -> Read {
     }
 }
 
+/// What is said to a text that is calls in JSON and nothing else, where there are no tools. To [`read`] such a text is an
+/// answer: whether it may be one depends on the form that was asked for, which it does not know.
+#[must_use]
+pub fn bare_call(text: &str) -> Option<String> {
+    let raw = prose::bare_call(text)?;
+    Some(Unread::not_offered(&raw.name, Offers(&[])).complaint)
+}
+
 fn outcome(reply: &Reply, offers: Offers<'_>) -> Result<Read, Unread> {
     if reply.text.len() > TEXT_BYTES_MAX {
         return Err(Unread::new(

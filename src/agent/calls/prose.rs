@@ -51,6 +51,25 @@ pub(super) fn read(text: &str, offers: Offers<'_>) -> Prose {
     scan.end()
 }
 
+/// The first call of a text that is calls in JSON and nothing else, whatever is on offer.
+pub(super) fn bare_call(text: &str) -> Option<Raw> {
+    let inner = whole(text)?;
+    if !inner.starts_with(['{', '[']) {
+        return None;
+    }
+    let block = statements::block(inner, 0, Offers(&[]), Standing::Plain).ok()?;
+    block.raws.into_iter().next().filter(|_| block.end == inner.len())
+}
+
+/// The text without a fence around all of it; none where the fence holds commands of a shell.
+fn whole(text: &str) -> Option<&str> {
+    let trimmed = text.trim();
+    let Some(fence) = trimmed.strip_prefix("```") else { return Some(trimmed) };
+    let (language, body) = fence.split_once('\n')?;
+    let body = body.trim_end().strip_suffix("```")?;
+    (!is_shell_language(language.trim())).then(|| body.trim())
+}
+
 /// Languages of fences that hold calls and nothing else.
 fn is_call_language(language: &str) -> bool {
     matches!(
@@ -91,18 +110,7 @@ impl<'t> Scan<'t> {
 
     /// The whole reply is one call, but its tool is not on offer.
     fn whole_unknown(&self) -> Option<Raw> {
-        let trimmed = self.text.trim();
-        let inner = match trimmed.strip_prefix("```") {
-            Some(fence) => {
-                let (language, body) = fence.split_once('\n')?;
-                let body = body.trim_end().strip_suffix("```")?;
-                if is_shell_language(language.trim()) {
-                    return None;
-                }
-                body.trim()
-            }
-            None => trimmed,
-        };
+        let inner = whole(self.text)?;
         if !inner.starts_with(['{', '[']) && !inner.ends_with(')') {
             return None;
         }

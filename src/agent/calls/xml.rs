@@ -319,7 +319,9 @@ pub(super) fn tool(text: &str, mark: &Mark<'_>, offers: Offers<'_>, seen: &Seen)
         return done(arguments, end);
     }
     if let Some(mut fields) = elements(content) {
-        if fields.iter().any(|(key, _)| !tool.declares(key)) {
+        // A tool that takes any argument must have a name that no other element has: `<table><row>…` is a table.
+        let takes_any = tool.is_open() && mark.written.contains(['_', '.', '-', ':']);
+        if !takes_any && fields.iter().any(|(key, _)| !tool.declares(key)) {
             return None;
         }
         fields.extend(given);

@@ -93,14 +93,26 @@ struct Attempt<'a> {
     refusals: u32,
     calls: u32,
     reply_tokens: u64,
-    /// How often each call was made since something was changed, and what it answered.
-    seen: HashMap<String, (u32, Result<String, String>)>,
+    /// Replies so far.
+    turn: u32,
+    /// Calls that were made since something was changed, and parts of results that were read.
+    seen: HashMap<String, Seen>,
     /// Equal calls of the whole attempt.
     made: HashMap<String, u32>,
     /// Calls that changed something.
     changes: u32,
     /// Last outcome of each tool, and whether any call of it succeeded.
     outcomes: BTreeMap<String, Outcome>,
+}
+
+/// A call that was made, and what it answered.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// Replies that held it.
+    times: u32,
+    /// The latest of them.
+    turn: u32,
+    answer: Result<String, String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -141,6 +153,7 @@ impl<'a> Attempt<'a> {
             refusals: 0,
             calls: 0,
             reply_tokens: 0,
+            turn: 0,
             seen: HashMap::new(),
             made: HashMap::new(),
             changes: 0,
@@ -165,6 +178,7 @@ impl<'a> Attempt<'a> {
     async fn run(&mut self, world: &dyn World) -> Step<Ended> {
         for _ in 0..self.setup.limits.turns_max {
             let reply = self.ask(world).await?;
+            self.turn += 1;
             self.reply_tokens = self.reply_tokens.saturating_add(reply.tokens.reply);
             self.budget.saw(reply.tokens.prompt);
             let read = calls::read(&reply, &self.offered_now());
@@ -173,11 +187,14 @@ impl<'a> Attempt<'a> {
                     self.said(&reply, &text, &calls);
                     self.call_all(world, calls).await?;
                 }
-                Read::Text(text) => {
-                    if let Some(ended) = self.finish(&text)? {
-                        return Ok(ended);
+                Read::Text(text) => match self.uncalled_for(&text) {
+                    Some(complaint) => self.refused(&reply, FailureKind::NotOffered, complaint)?,
+                    None => {
+                        if let Some(ended) = self.finish(&text)? {
+                            return Ok(ended);
+                        }
                     }
-                }
+                },
                 Read::Failed(unread) => self.unread(&reply, unread.kind, unread.complaint)?,
             }
             if self.reply_tokens > u64::from(self.setup.limits.tokens_max) {
@@ -334,6 +351,13 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
+    /// What is said to a text that is a call and nothing else, where nothing is offered and no form is asked for: without
+    /// a schema it would pass for an answer, and the work that it asks for would never be done.
+    fn uncalled_for(&self, text: &str) -> Option<String> {
+        let may_be_answer = self.setup.schema.is_some() || !self.offered.is_empty();
+        if may_be_answer { None } else { calls::bare_call(text) }
+    }
+
     fn after_nothing(&self) -> String {
         if self.outcomes.is_empty() && !self.offered.is_empty() {
             "Call one of the tools, or give the answer.".to_owned()
@@ -383,10 +407,7 @@ impl<'a> Attempt<'a> {
 
     async fn call(&mut self, world: &dyn World, call: &Call) -> Step<Answer> {
         if call.name == READ_RESULT {
-            return Ok(match self.views.read(&call.arguments) {
-                Ok(text) => Answer::Result(text),
-                Err(why) => Answer::Result(format!("error: {why}")),
-            });
+            return self.read_on(call);
         }
         let setup = self.setup;
         let tool = setup.tools.iter().find(|tool| tool.offer.name == call.name).expect("only offered names are read");
@@ -401,16 +422,8 @@ impl<'a> Attempt<'a> {
         }
         let exact = format!("{} {}", call.name, canonical(&call.arguments));
         let key = format!("{}#{exact}", self.changes);
-        if let Some((times, answer)) = self.seen.get_mut(&key) {
-            *times += 1;
-            if *times > 2 {
-                let name = &call.name;
-                return failed(FailureKind::Loop, format!("{name} was called with the same arguments {times} times"));
-            }
-            return Ok(Answer::Result(match answer {
-                Ok(view) => format!("you have this already: {view}"),
-                Err(why) => format!("error, as before: {why}"),
-            }));
+        if let Some(known) = self.known(&key, &call.name)? {
+            return Ok(known);
         }
         let nth = self.made.entry(exact).or_insert(0);
         let called = world.call(tool, &call.arguments, *nth).await;
@@ -433,18 +446,53 @@ impl<'a> Attempt<'a> {
             Called::InDoubt { what, failure } => return Err(Ended::InDoubt { what, failure }),
             Called::Gone(why) => return Err(Ended::Gone(why)),
         };
-        if is_read || answer.is_err() {
-            self.seen.insert(key, (1, answer.clone()));
+        let key = if is_read || answer.is_err() {
+            key
         } else {
             // After a change everything may be looked at again; the change itself is not made a second time unseen.
             self.changes += 1;
-            self.seen
-                .insert(format!("{}#{} {}", self.changes, call.name, canonical(&call.arguments)), (1, answer.clone()));
+            format!("{}#{} {}", self.changes, call.name, canonical(&call.arguments))
+        };
+        Ok(self.first(key, answer))
+    }
+
+    /// Reads on in a result: what was cut never changes, so the same part is never news.
+    fn read_on(&mut self, call: &Call) -> Step<Answer> {
+        let key = format!("{READ_RESULT} {}", canonical(&call.arguments));
+        if let Some(known) = self.known(&key, READ_RESULT)? {
+            return Ok(known);
         }
-        Ok(match answer {
-            Ok(view) => Answer::Result(view),
-            Err(why) => Answer::Result(format!("error: {why}")),
-        })
+        let answer = self.views.read(&call.arguments);
+        Ok(self.first(key, answer))
+    }
+
+    /// The answer to a call that was made for the first time.
+    fn first(&mut self, key: String, answer: Result<String, String>) -> Answer {
+        let text = match &answer {
+            Ok(view) => view.clone(),
+            Err(why) => format!("error: {why}"),
+        };
+        self.seen.insert(key, Seen { times: 1, turn: self.turn, answer });
+        Answer::Result(text)
+    }
+
+    /// The answer to a call that was made before: from the record once, then the attempt goes in circles. A reply that
+    /// holds the call several times counts once, for the model has seen no result in between.
+    fn known(&mut self, key: &str, name: &str) -> Step<Option<Answer>> {
+        let Some(seen) = self.seen.get_mut(key) else { return Ok(None) };
+        if seen.turn == self.turn {
+            return Ok(Some(Answer::Result("this call stands in your reply before; its result is above".to_owned())));
+        }
+        seen.times += 1;
+        seen.turn = self.turn;
+        if seen.times > 2 {
+            let times = seen.times;
+            return failed(FailureKind::Loop, format!("{name} was called with the same arguments {times} times"));
+        }
+        Ok(Some(Answer::Result(match &seen.answer {
+            Ok(view) => format!("you have this already: {view}"),
+            Err(why) => format!("error, as before: {why}"),
+        })))
     }
 
     /// Gives a result to the model.
