@@ -3,13 +3,17 @@
 
 mod agreement;
 mod batches;
+mod circles;
 mod files;
 mod ladder;
 mod passing;
+mod prompts;
+mod reasoning;
 mod replies;
 mod said;
 mod scenes;
 mod servers;
+mod spellings;
 mod tools;
 mod windows;
 
