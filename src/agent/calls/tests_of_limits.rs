@@ -137,6 +137,45 @@ fn without_tools_nothing_is_a_call() {
 }
 
 #[test]
+fn a_bare_call_is_known_where_nothing_is_offered() {
+    for (text, is_call) in [
+        (r#"{"name": "read_file", "arguments": {"path": "a"}}"#, true),
+        ("```json\n{\"name\": \"read_file\", \"arguments\": {\"path\": \"a\"}}\n```", true),
+        (r#"[{"name": "a", "arguments": {}}, {"name": "b", "arguments": {}}]"#, true),
+        ("{\"name\": \"a\", \"arguments\": {}}\n{\"name\": \"b\", \"arguments\": {}}", true),
+        (r#"{"tool_calls": [{"function": {"name": "a", "arguments": "{}"}}]}"#, true),
+        // Answers.
+        (r#"{"name": "Ada", "arguments": ["for", "against"]}"#, false),
+        (r#"{"name": "Ada", "born": 1815}"#, false),
+        (r#"{"name": "Ada", "arguments": {"for": 1}, "winner": "for"}"#, false),
+        (r#"Call it so: {"name": "read_file", "arguments": {"path": "a"}}"#, false),
+        (r#"{"name": "read_file", "arguments": {"path": "a"}} reads it."#, false),
+        ("read_file(path='a')", false),
+        ("[1, 2]", false),
+        ("```bash\n{\"name\": \"a\", \"arguments\": {}}\n```", false),
+        ("", false),
+    ] {
+        assert_eq!(super::bare_call(text).is_some(), is_call, "{text}");
+    }
+    let told = super::bare_call(r#"{"name": "read_file", "arguments": {}}"#).unwrap();
+    assert!(told.contains("`read_file`") && told.contains("no tools are offered here"), "{told}");
+}
+
+#[test]
+fn elements_in_a_tool_of_any_arguments_are_its_arguments() {
+    let open = |name: &str| [Offered { name: name.to_owned(), parameters: json!({ "type": "object" }) }];
+    for (name, text, expect) in [
+        ("box.keep", "<box.keep>\n<x>1</x>\n</box.keep>", r#"box.keep{"x":"1"}"#),
+        ("box_keep", "<box.keep><x>a</x><y>b</y></box.keep>", r#"box_keep{"x":"a","y":"b"}"#),
+        // A table is no call of a tool `table`.
+        ("table", "<table><row>1</row></table>", "text"),
+        ("box_keep", "<box_keep>some <b>words</b></box_keep>", "text"),
+    ] {
+        assert_eq!(shown(&read(&reply(text), &open(name))), expect, "{text}");
+    }
+}
+
+#[test]
 fn native_calls_come_first_and_are_checked_alike() {
     let native =
         |name: &str, arguments: Value| NativeCall { id: Some("call_7".to_owned()), name: name.to_owned(), arguments };
