@@ -420,6 +420,9 @@ impl<'a> Attempt<'a> {
             }
             return Ok(Answer::Refused(complaint));
         }
+        if !call.notes.is_empty() {
+            tracing::debug!(tool = %tool.full_name(), notes = ?call.notes, "the call was mended");
+        }
         let exact = format!("{} {}", call.name, canonical(&call.arguments));
         let key = format!("{}#{exact}", self.changes);
         if let Some(known) = self.known(&key, &call.name)? {

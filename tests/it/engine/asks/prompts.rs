@@ -133,6 +133,36 @@ async fn s18_an_input_of_megabytes_is_cut_and_says_so() {
     assert!(seen.contains("left out") || seen.contains("[cut"), "it says that something is missing: {seen}");
 }
 
+/// S18: what a step is given is given: its names may be used in calls, and others are refused with them quoted.
+#[tokio::test]
+async fn s18_names_among_the_inputs_may_be_used_in_calls() {
+    let given = "name: p\nsteps:\n  - { id: a, agent: WORKER, prompt: Look into the file., with: { file: January/rates.pdf } }\n";
+    let make = || {
+        let server = ModelServer::start(["m:8b"]);
+        server.respond("m:8b", |asked| match results(asked) {
+            0 => Answer::tool("box_look", json!({ "path": "January/raten.pdf" })),
+            1 => Answer::tool("box_look", json!({ "path": "January/rates.pdf" })),
+            _ => Answer::text("Seen."),
+        });
+        let world = world(&server, &["m:8b"], "box.look", |call, _| echo(call));
+        (server, world)
+    };
+    with_kills(make, &plan(given), |server, world, state| {
+        assert_eq!(failures(first(state)), ["-"]);
+        assert_eq!(output(world, first(state)), json!("Seen."));
+        assert!(
+            world.calls().iter().all(|call| call.arguments == r#"{"path":"January/rates.pdf"}"#),
+            "{:?}",
+            world.calls()
+        );
+        assert!((1..=2).contains(&world.calls().len()), "a kill repeats a look");
+        assert!((3..=4).contains(&server.count("m:8b")));
+        let told = server.chats().iter().any(|asked| asked.last().contains("There are: `January/rates.pdf`"));
+        assert!(told, "the right name is quoted");
+    })
+    .await;
+}
+
 /// S18: a task that does not fit by itself is never cut: it fails before anything is sent.
 #[tokio::test]
 async fn s18_a_task_that_is_too_long_is_never_sent_in_part() {
