@@ -10,6 +10,7 @@
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("ollmcp runs on Linux, x86-64 and aarch64: its journal, locks and process limits need that system");
 
+pub mod account;
 pub mod agent;
 pub mod api;
 pub mod app;
