@@ -165,7 +165,10 @@ impl Desk {
             // Whoever asked has the fault; the next message tries again.
             let _ = self.turn().await;
         }
-        let _ = self.turn().await;
+        self.left.extend(std::mem::take(&mut self.waiters).iter().filter_map(|waiter| waiter.place));
+        if !self.endings.is_empty() || !self.left.is_empty() {
+            let _ = self.turn().await;
+        }
         self.store.close().await;
     }
 

@@ -42,11 +42,11 @@ pub(super) async fn fold(link: &mut SqliteConnection, now: Moment) -> Result<u64
     let sql = "select max(stamp) from calls where state in (1, 2) and boot_ms < ?";
     let until: Option<String> = sqlx::query_scalar(sql).bind(before_ms).fetch_one(&mut *link).await?;
     let Some(until) = until else { return Ok(0) };
-    let days = "insert into days select substr(stamp, 1, 10), model, reason, project, count(*),
+    let days = "insert into days select substr(stamp, 1, 10), model, reason, project, min(stamp), count(*),
             sum(success = 0), sum(input_tokens), sum(cache_write_5m_tokens), sum(cache_write_1h_tokens),
             sum(cache_read_tokens), sum(output_tokens), sum(microdollars)
         from calls where state in (1, 2) and boot_ms < ? group by 1, 2, 3, 4
-        on conflict (day, model, reason, project) do update set calls = calls + excluded.calls,
+        on conflict (day, model, reason, project) do update set first = min(first, excluded.first), calls = calls + excluded.calls,
             failed = failed + excluded.failed, input_tokens = input_tokens + excluded.input_tokens,
             cache_write_5m_tokens = cache_write_5m_tokens + excluded.cache_write_5m_tokens,
             cache_write_1h_tokens = cache_write_1h_tokens + excluded.cache_write_1h_tokens,

@@ -136,11 +136,12 @@ pub(super) async fn usage(
             union all
             select {of_days}, calls, failed, cache_read_tokens,
                 input_tokens + cache_write_5m_tokens + cache_write_1h_tokens + cache_read_tokens,
-                output_tokens, microdollars, day
+                output_tokens, microdollars, first
             from days where day >= ?1 and day < ?2
-        ) group by name order by min(first)"
+        ) group by name"
     );
-    let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(from).bind(until).fetch_all(link).await?;
+    let mut rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(from).bind(until).fetch_all(link).await?;
+    rows.sort_by(|left, right| left.7.cmp(&right.7));
     let group = |(name, calls, failed, input, cached, output, cost, _): Row| Group {
         name,
         calls: positive(calls),

@@ -73,6 +73,7 @@ const SCHEMA: &[&str] = &[
         model text not null,
         reason text not null,
         project text not null,
+        first text not null,
         calls integer not null,
         failed integer not null,
         input_tokens integer not null,

@@ -2,6 +2,7 @@
 
 pub mod databases;
 pub mod models;
+pub mod money;
 pub mod place;
 pub mod running;
 pub mod servers;

@@ -85,6 +85,28 @@ pub struct ClaudeSettings {
     pub calls_per_hour_max: u32,
     /// Kinds that escalate after one failure; `None`: the table of task kinds decides.
     pub critical_tasks: Option<Vec<TaskKind>>,
+    /// What a task does at a limit; `None`: single tasks fail, items wait.
+    pub when_limited: Option<WhenLimited>,
+}
+
+/// What a task does at a limit of paid calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenLimited {
+    /// It fails, with the limit as its reason.
+    Fail,
+    /// It waits until the limit frees.
+    Park,
+}
+
+/// Budgets of paid calls, in millionths of a dollar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetSettings {
+    /// One local day.
+    pub day_microdollars_max: u64,
+    /// One run; `None`: as much as the day allows.
+    pub run_microdollars_max: Option<u64>,
+    /// Of a day's cost: passing it is said.
+    pub warn_at_microdollars: Option<u64>,
 }
 
 /// One line of `config show --origin`.
@@ -113,6 +135,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Escalation.
     pub claude: ClaudeSettings,
+    /// Money.
+    pub budget: BudgetSettings,
     /// Address of Ollama.
     pub ollama_url: String,
     /// Model servers beside it, by name.
