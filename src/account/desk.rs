@@ -280,7 +280,8 @@ impl Desk {
             }
             self.left.clear();
         }
-        if serve::sweep(self.store.link(), &here).await.map_err(fault)? > 0 {
+        let swept = serve::sweep(self.store.link(), &here).await.map_err(fault)?;
+        if swept.counted > 0 {
             super::store::set_meta(self.store.link(), super::store::DIRTY, "1").await.map_err(fault)?;
         }
         let taken = mirror::take_over(self.store.link(), &here, &self.zone, &self.usage_file).await;
@@ -312,7 +313,8 @@ impl Desk {
         let asks: Vec<(&Ask, Option<i64>)> =
             self.waiters.iter().map(|waiter| (waiter.ask.as_ref(), waiter.place)).collect();
         let says_it_is_there = self.last_served.elapsed() >= SERVE_EVERY;
-        done.served = serve::serve(self.store.link(), &here, &asks, says_it_is_there).await.map_err(fault)?;
+        done.served =
+            serve::serve(self.store.link(), &here, &asks, &swept.silent, says_it_is_there).await.map_err(fault)?;
         done.has_said = says_it_is_there;
         for question in &self.questions {
             match question {

@@ -25,8 +25,6 @@ pub enum By {
 pub enum Span {
     /// Today.
     Today,
-    /// Yesterday.
-    Yesterday,
     /// One day.
     Day(Date),
     /// A day and all since.
@@ -100,10 +98,6 @@ fn stamps(span: Span, today: &Day) -> (String, String) {
     let today = today.name.parse::<Date>().unwrap_or(Date::ZERO);
     let (first, last) = match span {
         Span::Today => (today, Some(today)),
-        Span::Yesterday => {
-            let day = today.yesterday().unwrap_or(today);
-            (day, Some(day))
-        }
         Span::Day(day) => (day, Some(day)),
         Span::Since(day) => (day, None),
     };

@@ -12,7 +12,7 @@ use super::rules::{
 };
 use crate::os::boot::Liveness;
 
-/// An ask whose process has not been heard of for so long stands in nobody's way.
+/// An ask whose process cannot be seen from here, and was not heard of for so long, stands in nobody's way.
 const WAITING_SILENT_MS_MAX: i64 = 10_000;
 
 /// A reservation of a process that nobody can see counts as spent after so long.
@@ -49,27 +49,43 @@ fn positive(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
+/// What became of those who are not this process.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    /// Reservations that now count as spent.
+    pub(super) counted: u64,
+    /// Owners whose asks stand in nobody's way: they are stopped, or nobody has heard of them for long.
+    pub(super) silent: BTreeSet<String>,
+}
+
 /// Reservations and asks of processes that are gone: those count as spent, these are forgotten.
-pub(super) async fn sweep(link: &mut SqliteConnection, here: &Here) -> Result<u64, sqlx::Error> {
-    let sql = "select owner, min(boot_ms) from calls where state = 0 group by owner
-        union all select owner, min(seen_ms) from waiting group by owner";
+pub(super) async fn sweep(link: &mut SqliteConnection, here: &Here) -> Result<Swept, sqlx::Error> {
+    let sql = "select owner, max(at) from (
+            select owner, 0 as at from calls where state = 0 union all select owner, seen_ms from waiting
+        ) group by owner";
     let held: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(&mut *link).await?;
     let own = here.owner.text();
-    let mut counted = 0;
-    for (owner, since_ms) in held.into_iter().collect::<BTreeMap<_, _>>() {
+    let mut swept = Swept::default();
+    for (owner, seen_ms) in held.into_iter().filter(|(owner, _)| *owner != own) {
+        let is_silent = here.now.boot_ms - seen_ms >= WAITING_SILENT_MS_MAX;
         let before_ms = match here.owner.liveness_of(&owner) {
-            _ if owner == own => continue,
             Liveness::Alive => continue,
+            Liveness::Stopped => {
+                swept.silent.insert(owner);
+                continue;
+            }
             Liveness::Dead => i64::MAX,
-            Liveness::Unknown if here.now.boot_ms - since_ms < UNSEEN_OPEN_MS_MAX => continue,
-            Liveness::Unknown => here.now.boot_ms - UNSEEN_OPEN_MS_MAX + 1,
+            Liveness::Unknown => {
+                swept.silent.extend(is_silent.then(|| owner.clone()));
+                here.now.boot_ms - UNSEEN_OPEN_MS_MAX
+            }
         };
         let lost = "update calls set state = 2, success = 0 where state = 0 and owner = ? and boot_ms < ?";
-        counted += sqlx::query(lost).bind(&owner).bind(before_ms).execute(&mut *link).await?.rows_affected();
+        swept.counted += sqlx::query(lost).bind(&owner).bind(before_ms).execute(&mut *link).await?.rows_affected();
         let gone = "delete from waiting where owner = ? and seen_ms < ?";
         sqlx::query(gone).bind(&owner).bind(before_ms).execute(&mut *link).await?;
     }
-    Ok(counted)
+    Ok(swept)
 }
 
 /// What counts towards the limits of everybody: calls of the hour, money of the day.
@@ -101,7 +117,7 @@ pub(super) async fn spent_by_run(link: &mut SqliteConnection, run: &str) -> Resu
 }
 
 /// One that waits, as every process sees it.
-type Place = (i64, String, String, i64, i64);
+type Place = (i64, String, String, i64);
 
 /// What is held while the line is walked.
 #[derive(Default)]
@@ -129,6 +145,7 @@ pub(super) async fn serve(
     link: &mut SqliteConnection,
     here: &Here,
     asks: &[(&Ask, Option<i64>)],
+    silent: &BTreeSet<String>,
     says_it_is_there: bool,
 ) -> Result<Vec<Served>, sqlx::Error> {
     if asks.is_empty() {
@@ -147,7 +164,7 @@ pub(super) async fn serve(
         let at = Moment { boot_ms: *boot_ms, wall_ms: 0 };
         held.add(at.is_within_hour(&here.now), run, positive(*reserved));
     }
-    let line = "select id, owner, run, microdollars, seen_ms from waiting order by id";
+    let line = "select id, owner, run, microdollars from waiting order by id";
     let line: Vec<Place> = sqlx::query_as(line).fetch_all(&mut *link).await?;
     let mut line = line.into_iter().peekable();
     let known: BTreeSet<i64> = asks.iter().filter_map(|(_, place)| *place).collect();
@@ -155,9 +172,8 @@ pub(super) async fn serve(
     let mut served = Vec::with_capacity(asks.len());
     for (ask, place) in asks {
         // Everybody who came before this one.
-        while let Some((id, _, run, microdollars, seen_ms)) = line.next_if(|(id, ..)| place.is_none_or(|own| *id < own))
-        {
-            if !known.contains(&id) && here.now.boot_ms - seen_ms < WAITING_SILENT_MS_MAX {
+        while let Some((id, owner, run, microdollars)) = line.next_if(|(id, ..)| place.is_none_or(|own| *id < own)) {
+            if !known.contains(&id) && !silent.contains(&owner) {
                 held.add(true, &run, positive(microdollars));
             }
         }

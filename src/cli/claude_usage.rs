@@ -58,7 +58,11 @@ fn span(args: &ClaudeUsageArgs) -> Result<(Span, Days), CliError> {
     Ok(match (args.day.as_deref(), args.since.as_deref()) {
         (_, Some(since)) => (Span::Since(date(since)?), Days::Since(date(since)?.to_string())),
         (None | Some("today"), None) => (Span::Today, Days::Today),
-        (Some("yesterday"), None) => (Span::Yesterday, Days::Day("yesterday".to_owned())),
+        (Some("yesterday"), None) => {
+            let today = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date();
+            let day = today.yesterday().unwrap_or(today);
+            (Span::Day(day), Days::Day(day.to_string()))
+        }
         (Some(day), None) => (Span::Day(date(day)?), Days::Day(date(day)?.to_string())),
     })
 }

@@ -42,6 +42,8 @@ pub struct ProcessId {
 pub enum Liveness {
     /// It runs.
     Alive,
+    /// It is there, and a signal keeps it from running.
+    Stopped,
     /// It has ended.
     Dead,
     /// Its number belongs to another namespace (a container): nobody can tell from here.
@@ -56,7 +58,7 @@ impl ProcessId {
     pub fn own() -> io::Result<Self> {
         let pid = std::process::id();
         let gone = || io::Error::new(io::ErrorKind::NotFound, "this process has no entry in `/proc`");
-        Ok(Self { boot_id: boot_id()?, namespace: namespace()?, pid, start: start_of(pid).ok_or_else(gone)? })
+        Ok(Self { boot_id: boot_id()?, namespace: namespace()?, pid, start: look_at(pid).ok_or_else(gone)?.0 })
     }
 
     /// Looks whether it is still there, as seen by `by`, which is alive.
@@ -66,10 +68,17 @@ impl ProcessId {
             Liveness::Dead
         } else if self.namespace != by.namespace {
             Liveness::Unknown
-        } else if start_of(self.pid) == Some(self.start) {
-            Liveness::Alive
         } else {
-            Liveness::Dead
+            match look_at(self.pid) {
+                Some((start, is_stopped)) if start == self.start => {
+                    if is_stopped {
+                        Liveness::Stopped
+                    } else {
+                        Liveness::Alive
+                    }
+                }
+                _ => Liveness::Dead,
+            }
         }
     }
 }
@@ -78,8 +87,9 @@ fn namespace() -> io::Result<String> {
     Ok(fs::read_link("/proc/self/ns/pid")?.display().to_string())
 }
 
-/// When a process was started; `None` when it has ended, also when only its parent has not looked yet.
-fn start_of(pid: u32) -> Option<u64> {
+/// When a process was started, and whether it is stopped; `None` when it has ended, also when only its parent has not
+/// looked yet.
+fn look_at(pid: u32) -> Option<(u64, bool)> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything, brackets and spaces too.
     let (_, rest) = line.rsplit_once(") ")?;
@@ -88,7 +98,7 @@ fn start_of(pid: u32) -> Option<u64> {
     if matches!(state, "Z" | "X" | "x") {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    Some((fields.nth(18)?.parse().ok()?, matches!(state, "T" | "t")))
 }
 
 #[cfg(test)]
@@ -102,11 +112,16 @@ mod tests {
         let own = ProcessId::own().unwrap();
         assert_eq!(own.liveness(&own), Liveness::Alive);
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let noted = ProcessId { pid: child.id(), start: start_of(child.id()).unwrap(), ..own.clone() };
+        let noted = ProcessId { pid: child.id(), start: look_at(child.id()).unwrap().0, ..own.clone() };
         assert_eq!(noted.liveness(&own), Liveness::Alive);
         assert_eq!(ProcessId { start: noted.start + 1, ..noted.clone() }.liveness(&own), Liveness::Dead);
         assert_eq!(ProcessId { boot_id: "before".into(), ..noted.clone() }.liveness(&own), Liveness::Dead);
         assert_eq!(ProcessId { namespace: "other".into(), ..noted.clone() }.liveness(&own), Liveness::Unknown);
+        assert!(Command::new("kill").args(["-STOP", &child.id().to_string()]).status().unwrap().success());
+        while noted.liveness(&own) == Liveness::Alive {
+            std::thread::yield_now();
+        }
+        assert_eq!(noted.liveness(&own), Liveness::Stopped);
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(noted.liveness(&own), Liveness::Dead);
