@@ -3,7 +3,7 @@
 //! The rooms, in reading order:
 //! `domain` what a run is, pure · `plan_file` plan text to a checked plan · `journal` where events live ·
 //! `state` state as it is asked for · `model` who answers · `tool` what can be done · `servers` our own tool servers · `pdf` pages to
-//! tables · `database` rows in, rows proven · `agent` roles and one attempt from inside · `evidence` checks to
+//! tables · `database` rows in, rows proven · `account` what paid calls cost · `agent` roles and one attempt from inside · `evidence` checks to
 //! verdicts · `engine` actors only · `report` events to text · `config` settings · `os` what only the system can do ·
 //! `app` wiring · `cli` one file per verb.
 

@@ -1,6 +1,7 @@
 //! One test crate, many modules: each proves one room or one promise on real parts.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail as tests do")]
 
+mod account;
 mod agents;
 mod calls;
 mod config;

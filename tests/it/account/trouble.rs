@@ -94,6 +94,7 @@ async fn old_calls_become_sums_and_neither_file_grows_for_ever() {
         bought(&account, &asked, 20).await;
     }
     drop(account);
+    let old = fs::read_to_string(folder.path().join("claude_usage.json")).unwrap();
     clock.passes(91 * 24 * HOUR_MS);
     let account = open(folder.path(), &clock).await;
     bought(&account, &asked, 20).await;
@@ -108,6 +109,67 @@ async fn old_calls_become_sums_and_neither_file_grows_for_ever() {
     assert_eq!(reached(account.reserve(&ask(7, 21, asked.limits)).await).limit, Limit::RunBudget);
     let standing = account.standing(Some(&run(7).to_string()[..8])).await.unwrap();
     assert_eq!(standing.runs, [(run(7).to_string(), 4, 80)]);
-    // A folded record that comes back with an old copy of the file is not counted again.
+    // A folded record that comes back with an old copy of the file is not counted again, and not thrown away either.
+    fs::write(folder.path().join("claude_usage.json"), &old).unwrap();
+    bought(&account, &ask(8, 5, Limits::default()), 5).await;
+    let models = account.usage(since, By::Model).await.unwrap();
+    assert_eq!((models[0].calls, models[0].microdollars), (5, 85));
+    let text = fs::read_to_string(folder.path().join("claude_usage.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&text).unwrap().len(), 3 + 2);
+}
+
+#[tokio::test]
+async fn an_end_that_could_not_be_written_is_written_with_the_next_change() {
+    let (folder, clock) = (tempdir().unwrap(), TestClock::new());
+    let account = open(folder.path(), &clock).await;
+    let asked = ask(1, 60, limits(50, 100));
+    let reservation = granted(account.reserve(&asked).await);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(account.file());
+    let mut other = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let refuses = "create trigger refuses before update on calls begin select raise(abort, 'the disk is on fire'); end";
+    sqlx::query(refuses).execute(&mut other).await.unwrap();
+    let error = account.settle(reservation, &spent(10)).await.unwrap_err();
+    assert!(error.to_string().contains("the disk is on fire"), "{error}");
+    sqlx::query("drop trigger refuses").execute(&mut other).await.unwrap();
+    account.flush().await.unwrap();
+    let standing = account.standing(None).await.unwrap();
+    assert_eq!((standing.open.len(), standing.day_microdollars, standing.hour_calls), (0, 10, 1));
+}
+
+#[tokio::test]
+async fn a_call_that_was_taken_for_lost_is_corrected_when_it_is_settled_after_all() {
+    let (folder, clock) = (tempdir().unwrap(), TestClock::new());
+    let account = open(folder.path(), &clock).await;
+    let records = || {
+        let text = fs::read_to_string(folder.path().join("claude_usage.json")).unwrap();
+        serde_json::from_str::<Vec<serde_json::Value>>(&text).unwrap()
+    };
+    for nth in 0..2 {
+        let reservation = granted(account.reserve(&ask(1, 60, limits(50, 1_000))).await);
+        // As a process in another container would see it after an hour.
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(account.file());
+        let mut other = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        sqlx::query("update calls set state = 2 where state = 0").execute(&mut other).await.unwrap();
+        sqlx::query("update meta set value = '1' where key = 'usage_file_is_behind'")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        sqlx::query("insert or ignore into meta values ('usage_file_is_behind', '1')")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        account.flush().await.unwrap();
+        assert_eq!((records().len(), records().last().unwrap()["cost_estimate"].as_f64()), (1 + nth, Some(0.000_06)));
+        clock.passes(1);
+        if nth == 0 {
+            account.settle(reservation, &spent(10)).await.unwrap();
+            assert_eq!((records().len(), records()[0]["cost_estimate"].as_f64()), (1, Some(0.000_01)));
+        } else {
+            account.release(reservation).await.unwrap();
+        }
+    }
     drop(account);
+    let account = open(folder.path(), &clock).await;
+    let standing = account.standing(None).await.unwrap();
+    assert_eq!((standing.hour_calls, standing.day_microdollars, records().len()), (1, 10, 1));
 }
