@@ -220,8 +220,8 @@ pub struct ClaudeUsageArgs {
     /// A day and all since
     #[arg(long, value_name = "DATE")]
     pub since: Option<String>,
-    /// What the breakdown is by
-    #[arg(long, value_enum, value_name = "day|model|run|reason", default_value_t = UsageBy::Reason)]
+    /// What the breakdown is by: `day`, `model`, `run` or `reason`
+    #[arg(long, value_enum, value_name = "WORD", default_value_t = UsageBy::Reason)]
     pub by: UsageBy,
 }
 

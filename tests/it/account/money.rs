@@ -135,8 +135,14 @@ async fn a_dropped_reservation_counts_as_spent_and_a_dropped_ask_for_nothing() {
     drop(waits);
     // Asked, granted by the account, and never looked at.
     let of_10 = ask(1, 10, limits(50, 100));
-    let mut unseen = Box::pin(account.reserve(&of_10));
-    assert!((&mut unseen).now_or_never().is_none());
+    let unseen = loop {
+        let mut unseen = Box::pin(account.reserve(&of_10));
+        match (&mut unseen).now_or_never() {
+            None => break unseen,
+            // The account's thread was so fast that it was looked at.
+            Some(decision) => _ = account.release(granted(decision)).await.unwrap(),
+        }
+    };
     account.flush().await.unwrap();
     account.flush().await.unwrap();
     drop(unseen);

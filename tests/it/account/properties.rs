@@ -228,7 +228,8 @@ impl Real {
         let account = self.accounts[process].clone();
         let mut asking: Asking = Box::pin(async move { account.reserve(&asked).await });
         if let Some(decision) = (&mut asking).now_or_never() {
-            panic!("answered before it was looked at: {decision:?}");
+            // The account's own thread was that fast.
+            asking = Box::pin(std::future::ready(decision));
         }
         self.asking.insert(ticket, asking);
         self.process_of.insert(ticket, process);
