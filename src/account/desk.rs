@@ -135,9 +135,12 @@ pub(super) fn start(
 impl Desk {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>, opened: Answer<()>) {
         let ready = self.turn().await;
-        let is_ready = ready.is_ok();
+        let refused = ready.is_err();
         let _ = opened.send(ready);
-        while is_ready {
+        if refused {
+            return;
+        }
+        loop {
             let waits = !self.waiters.is_empty() || !self.endings.is_empty() || !self.left.is_empty();
             let first = if waits {
                 match tokio::time::timeout(LOOK_EVERY, messages.recv()).await {
@@ -154,9 +157,8 @@ impl Desk {
             };
             if let Some(message) = first {
                 self.take(message);
-                while self.taken() < BATCH_MAX
-                    && let Ok(message) = messages.try_recv()
-                {
+                for _ in 1..BATCH_MAX {
+                    let Ok(message) = messages.try_recv() else { break };
                     self.take(message);
                 }
             } else if !self.must_look().await {
@@ -170,10 +172,6 @@ impl Desk {
             let _ = self.turn().await;
         }
         self.store.close().await;
-    }
-
-    fn taken(&self) -> usize {
-        self.waiters.len() + self.endings.len() + self.questions.len() + self.flushes.len()
     }
 
     fn take(&mut self, message: Message) {

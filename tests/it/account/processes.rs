@@ -25,7 +25,7 @@ fn start(child: &str, folder: &Path, number: u64) -> Child {
 }
 
 fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 #[expect(clippy::disallowed_methods, reason = "how the parent tells its child what to do")]
