@@ -206,3 +206,34 @@ async fn limits_hold_over_restarts_clock_changes_and_reboots() {
     clock.passes(HOUR_MS);
     bought(&account, &one, 1).await;
 }
+
+#[tokio::test]
+async fn what_was_open_before_a_reboot_counts_as_spent_once() {
+    let (folder, clock) = (tempdir().unwrap(), TestClock::new());
+    let before = open(folder.path(), &clock).await;
+    let held = granted(before.reserve(&ask(1, 60, limits(50, 100))).await);
+    clock.passes(60_000);
+    clock.reboots("two");
+    for _ in 0..2 {
+        let account = open(folder.path(), &clock).await;
+        let standing = account.standing(None).await.unwrap();
+        assert_eq!((standing.open.len(), standing.hour_calls, standing.day_microdollars), (0, 1, 60));
+        assert_eq!(standing.hour_frees_in_ms, Some(59 * 60_000));
+        assert_eq!(reached(account.reserve(&ask(1, 41, limits(50, 100))).await).used, 60);
+    }
+    // No process lives through a reboot; one that is taken for dead by mistake still has the last word.
+    before.settle(held, &spent(10)).await.unwrap();
+    let account = open(folder.path(), &clock).await;
+    let standing = account.standing(None).await.unwrap();
+    assert_eq!((standing.hour_calls, standing.day_microdollars), (1, 10));
+}
+
+#[test]
+fn an_account_can_be_asked_from_any_task() {
+    fn goes_anywhere<T: Send>(_: &T) {}
+    fn check(account: &Account, asked: &Ask) {
+        goes_anywhere(account);
+        goes_anywhere(&account.reserve(asked));
+    }
+    let _ = check;
+}
