@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod budget;
 pub mod calls;
 mod claude_code;
+pub mod echo;
 pub mod grounding;
 mod head;
 pub mod import;

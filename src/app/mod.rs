@@ -4,6 +4,7 @@ pub mod databases;
 pub mod models;
 pub mod money;
 pub mod place;
+pub mod probe;
 pub mod running;
 pub mod servers;
 pub mod store;

@@ -100,6 +100,9 @@ pub enum Verb {
     /// List tool servers and their tools, with what may be repeated
     #[command(before_help = "Example: ollmcp tools fs")]
     Tools(ToolsArgs),
+    /// List model servers and their models, fetch models, find out what they can do
+    #[command(before_help = "Example: ollmcp models")]
+    Models(ModelsArgs),
     /// List agents, print one, show its prompt, check files, import definitions
     #[command(before_help = "Example: ollmcp agents DATABASE_WRITER")]
     Agents(AgentsArgs),
@@ -263,6 +266,35 @@ pub struct CallArgs {
 pub struct ToolsArgs {
     /// One server only
     pub server: Option<String>,
+}
+
+/// Words of `models`.
+#[derive(Debug, ClapArgs)]
+pub struct ModelsArgs {
+    /// What else to do
+    #[command(subcommand)]
+    pub action: Option<ModelsAction>,
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+pub enum ModelsAction {
+    /// Fetch a model with Ollama; one that was cut goes on from where it was
+    #[command(before_help = "Example: ollmcp models pull qwen3:8b")]
+    Pull {
+        /// `SERVER:MODEL`, or `MODEL` for Ollama
+        model: String,
+    },
+    /// Ask models some twenty small tasks with known answers, and say which ladder follows
+    #[command(
+        before_help = "Example: ollmcp models probe qwen3:8b",
+        after_help = "Asked as in a run: the same prompts, tools, schemas and checks. Results are kept and shown by `ollmcp models`.\n\
+            Ends with 0 when all was asked, 3 when a server went away in the middle, 1 when nothing could be asked, 130 when stopped."
+    )]
+    Probe {
+        /// `SERVER:MODEL`, or `MODEL` on every server that has it; without any, all local models
+        models: Vec<String>,
+    },
 }
 
 /// Words of `agents`.

@@ -89,6 +89,18 @@ impl Context {
         self.find(make)
     }
 
+    /// Has what was just written to a new project's file count from now on.
+    pub(super) fn agree_to_new(&self, standing: &Standing) -> Result<(), CliError> {
+        let now = Standing::find(self.environment.clone(), &self.flags(), false)?;
+        let Some(consent) = now.settings.needs_consent.as_ref().or(now.settings.trusted.as_ref()) else {
+            return Ok(());
+        };
+        let file = standing.home.consents_file();
+        let failed = |error: crate::config::ConfigError| CliError::failed(chain(&error)).hint_opt(error.hint());
+        let given = Consents::load(&file).map_err(failed)?.with(consent, &text::moment(crate::app::now_ms()));
+        given.store(&file).map_err(failed)
+    }
+
     /// A command to type next, with the flags without which it would not mean the same.
     pub(super) fn command(&self, words: &str) -> String {
         let config = self.config.as_ref().map(|file| format!(" --config {}", quoted(&file.display().to_string())));

@@ -1,5 +1,7 @@
 //! `doctor`: looks whether everything that is needed is here, and says what to do about what is not.
 
+mod models;
+
 use super::context::{Context, how_to_begin};
 use super::error::CliError;
 use super::exit::Exit;
@@ -14,13 +16,21 @@ use crate::tool::ToolBox as _;
 struct Finding {
     what: String,
     ok: bool,
+    /// Worth a look, and nothing that fails.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    odd: bool,
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
 
 fn finding(what: &str, ok: bool, found: impl Into<String>, hint: Option<&str>) -> Finding {
-    Finding { what: what.to_owned(), ok, found: found.into(), hint: hint.map(str::to_owned) }
+    Finding { what: what.to_owned(), ok, odd: false, found: found.into(), hint: hint.map(str::to_owned) }
+}
+
+/// Worth a look, and nothing that fails.
+fn odd(what: &str, found: impl Into<String>, hint: impl Into<String>) -> Finding {
+    Finding { odd: true, hint: Some(hint.into()), ..finding(what, true, found, None) }
 }
 
 pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
@@ -68,8 +78,7 @@ pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
     let user = if is_root { "root: everything that runs here may do everything" } else { "an ordinary user" };
     findings.push(finding("user", true, user, None));
     findings.extend(tool_servers(&standing)?);
-    let models = "not in this version: plans with `tool`, `value` and DATABASE_WRITER steps need none";
-    findings.push(finding("models", true, models, None));
+    findings.extend(models::findings(&standing)?);
     Ok(told(context, &findings))
 }
 
@@ -80,10 +89,14 @@ fn told(context: &Context, findings: &[Finding]) -> Exit {
         output::json(&serde_json::json!({ "v": SHAPE_VERSION, "ok": all_ok, "findings": findings }));
     } else {
         for finding in findings {
-            let mark = if finding.ok { "ok " } else { "BAD" };
+            let mark = match (finding.ok, finding.odd) {
+                (false, _) => "BAD",
+                (true, true) => "odd",
+                (true, false) => "ok ",
+            };
             output::out(&format!("{mark} {}: {}\n", finding.what, crate::report::text::clean(&finding.found)));
             if let Some(hint) = &finding.hint {
-                output::out(&format!("    hint: {hint}\n"));
+                output::out(&format!("    hint: {}\n", crate::report::text::clean(hint)));
             }
         }
     }

@@ -19,6 +19,7 @@ mod explain;
 mod inbox;
 mod init;
 mod ls;
+mod models;
 mod offline;
 mod output;
 mod plan_source;
@@ -151,6 +152,7 @@ fn dispatch(args: Args, environment: BTreeMap<String, String>) -> Result<Exit, C
         Verb::Verify(args) => verify::verify(&context, &args),
         Verb::Call(args) => call::call(&context, &args),
         Verb::Tools(args) => tools::tools(&context, &args),
+        Verb::Models(args) => models::models(&context, &args),
         Verb::Agents(args) => agents::agents(&context, &args),
         Verb::Doctor => doctor::doctor(&context),
         Verb::Init => init::init(&context),

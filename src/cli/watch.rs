@@ -1,5 +1,6 @@
 //! A run in the foreground: engine, progress, signals, end report.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::exit::Exit;
 use super::signals::{Ask, Signals};
 use super::{output, question};
 use crate::api::server::ControlSocket;
+use crate::app::models::records::Records;
 use crate::app::place::Standing;
 use crate::app::{models, running, store};
 use crate::domain::event::{Event, Stamped};
@@ -63,18 +65,18 @@ fn with_models(
     beginning: &Beginning,
     ports: Ports,
     runtime: &tokio::runtime::Runtime,
-) -> Result<Ports, CliError> {
+) -> Result<(Ports, BTreeMap<String, String>), CliError> {
     let plan = match beginning {
         Beginning::Existing(state) => state.plan.clone(),
         Beginning::New(first) => match &**first {
             Event::RunAccepted { plan, .. } => match Plan::try_from((**plan).clone()) {
                 Ok(plan) => Arc::new(plan),
-                Err(_) => return Ok(ports),
+                Err(_) => return Ok((ports, BTreeMap::new())),
             },
-            _ => return Ok(ports),
+            _ => return Ok((ports, BTreeMap::new())),
         },
     };
-    let specs = models::specs(&standing.settings, Some(&plan));
+    let specs = runtime.block_on(models::find::for_plan(&standing.settings, &plan));
     let (servers, notes) = models::servers(&specs, &standing.environment).map_err(|faults| {
         let mut error = CliError::usage("a model server cannot be asked");
         error.hints.extend(faults);
@@ -88,7 +90,8 @@ fn with_models(
     if let Some(failure) = prepared.faults.first() {
         return Err(CliError::usage(failure.message.clone()).hint_opt(failure.hint.clone()));
     }
-    Ok(Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), ..ports })
+    let ports = Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), ..ports };
+    Ok((ports, prepared.digests))
 }
 
 /// Works on a run until it ends, waits for a person or is stopped; prints the end report.
@@ -111,7 +114,8 @@ pub(super) fn watch(
     notes.iter().for_each(|text| output::note(text));
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
-    let ports = with_models(standing, &beginning, ports, &runtime)?;
+    let (ports, digests) = with_models(standing, &beginning, ports, &runtime)?;
+    let (asked, model_servers) = (ports.models.clone(), ports.model_servers.clone());
     let door = RegistryDoor::default();
     let control =
         ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());
@@ -162,6 +166,12 @@ pub(super) fn watch(
         Ok::<_, CliError>(exit)
     });
     runtime.shutdown_timeout(RUNTIME_LIMIT);
+    // What was measured is told by `ollmcp models`; a run does not fail for it.
+    let samples = asked.samples();
+    let kept = Records::keep_speeds(&standing.home, &model_servers, &digests, &samples, crate::app::now_ms());
+    if let Err(error) = kept {
+        tracing::warn!(%error, "how fast the models were is not kept");
+    }
     let exit = exit?;
     own.store.state.settle();
     report(context, &own, &project.state, run, &exit)?;

@@ -229,6 +229,7 @@ impl Layers {
             budget: budget(&document),
             ollama_url: text(&document, "ollama.url").unwrap_or_default(),
             model_servers: model_servers(&document),
+            find_model_servers: at(&document, "find_model_servers") != Some(&Value::Bool(false)),
             ladders: section(&document, "ladders").map(|(name, rungs)| (name.clone(), texts(Some(rungs)))).collect(),
             files: self.files,
             notes,

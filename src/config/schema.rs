@@ -204,6 +204,13 @@ pub const KEYS: &[Key] = &[
         "",
         "Whether it binds answers to the schema (`bind`) or is told of it in the prompt only (`prompt`).",
     ),
+    key(
+        "find_model_servers",
+        Bool,
+        "true",
+        "Whether servers at the usual ports of this machine (8080, 1234, 8000) are looked for while none is declared.",
+    )
+    .variable("OLLMCP_FIND_MODEL_SERVERS"),
     key("ladders.*", TextList, "", "Rungs (`SERVER:MODEL`, `claude`, `claude:MODEL`), cheapest first."),
     key(
         "limits.model_server_wait_s",

@@ -141,6 +141,8 @@ pub struct Settings {
     pub ollama_url: String,
     /// Model servers beside it, by name.
     pub model_servers: BTreeMap<String, ModelServerSpec>,
+    /// Servers at the usual ports of this machine are looked for while none is declared.
+    pub find_model_servers: bool,
     /// Named ladders, cheapest rung first.
     pub ladders: BTreeMap<String, Vec<String>>,
     /// Files that were read, the strongest last.

@@ -23,7 +23,7 @@ use super::tree::{Intensity, row};
 use crate::model::ModelServers;
 
 pub use door::Door;
-pub use measure::Measured;
+pub use measure::{Measured, Samples};
 pub use queue::Policy;
 
 use server::{Server, ServerArguments, ServerMessage};

@@ -7,7 +7,7 @@ use crate::agent::LadderChoice;
 use crate::agent::roles;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::kinds::TaskKind;
-use crate::domain::ladder::Ladder;
+use crate::domain::ladder::{Ladder, WhenLimited};
 use crate::domain::plan::{Plan, Step, StepKind};
 
 /// What a task waits for a model server that is away, where nothing else is configured: 30 minutes.
@@ -73,6 +73,7 @@ impl Ladders {
             threshold: threshold.max(1),
             seconds,
             server_wait_ms: self.server_wait_ms,
+            when_limited: WhenLimited::Fail,
         })
     }
 

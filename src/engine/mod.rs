@@ -103,6 +103,10 @@ pub trait Models: Send + Sync + Debug + 'static {
     fn measured(&self) -> Vec<broker::Measured> {
         Vec::new()
     }
+    /// Every value that was measured in them, for those who keep them.
+    fn samples(&self) -> Vec<broker::Samples> {
+        Vec::new()
+    }
     /// One node for each server.
     fn nodes(&self) -> Vec<tree::TreeNode>;
     /// The door behind which the tree starts its broker; `None`: this is no broker of the tree.

@@ -330,6 +330,9 @@ pub struct ModelInfo {
     pub family: String,
     /// Size class as written (`8.2B`); empty where the server does not say.
     pub parameter_size: String,
+    /// How its weights are stored, as written (`Q4_K_M`); empty where the server does not say.
+    #[serde(default)]
+    pub quantisation: String,
     /// Bytes on disk; 0 where the server does not say.
     pub bytes: u64,
     /// Digest of the weights; empty where the server does not say.
@@ -357,6 +360,20 @@ pub struct Loaded {
     pub bytes: u64,
     /// Of them on a graphics card.
     pub vram_bytes: u64,
+    /// When it leaves memory if nobody asks it, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its program, as far as that can be told; empty where it cannot.
+    pub program: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// Requests that it takes at once, where it says so.
+    pub slots: Option<u32>,
 }
 
 /// How far a download is.
@@ -417,6 +434,14 @@ pub trait ModelServer: Send + Sync + Debug + 'static {
     /// # Errors
     /// Those of [`ModelServer::models`].
     fn loaded(&self) -> BoxFuture<'_, Result<Option<Vec<Loaded>>, ModelError>>;
+
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// Those of [`ModelServer::models`].
+    fn about(&self) -> BoxFuture<'_, Result<About, ModelError>> {
+        Box::pin(async { Ok(About::default()) })
+    }
 
     /// Fetches a model.
     ///

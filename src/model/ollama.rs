@@ -5,6 +5,8 @@
 
 mod wire;
 
+pub use wire::is_remote_name;
+
 use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +18,7 @@ use super::http::{Http, deepest, excerpt};
 use super::key::Key;
 use super::stream::{Answer, Said};
 use super::watch::later;
-use super::{Loaded, ModelError, ModelInfo, ModelServer, Notices, PullProgress, Reply, Request, Timing, Tokens};
+use super::{About, Loaded, ModelError, ModelInfo, ModelServer, Notices, PullProgress, Reply, Request, Timing, Tokens};
 
 /// How long a download may stand still.
 const PULL_IDLE_MS_MAX: u64 = 5 * 60_000;
@@ -162,6 +164,14 @@ impl ModelServer for Ollama {
             let asked = self.http.asked("");
             let list: wire::Running = self.http.document(&self.url("/api/ps"), None, asked).await?;
             Ok(Some(list.loaded()))
+        })
+    }
+
+    fn about(&self) -> BoxFuture<'_, Result<About, ModelError>> {
+        Box::pin(async {
+            let asked = self.http.asked("");
+            let told: wire::Version = self.http.document(&self.url("/api/version"), None, asked).await?;
+            Ok(About { program: "Ollama".to_owned(), version: told.version, slots: None })
         })
     }
 

@@ -15,7 +15,9 @@ use super::frames::Framing;
 use super::http::Http;
 use super::key::Key;
 use super::stream::{Answer, Said};
-use super::{Loaded, ModelError, ModelInfo, ModelServer, Notices, PullProgress, Reply, Request, Stop, Timing, Tokens};
+use super::{
+    About, Loaded, ModelError, ModelInfo, ModelServer, Notices, PullProgress, Reply, Request, Stop, Timing, Tokens,
+};
 
 /// One server with OpenAI's protocol.
 #[derive(Debug)]
@@ -137,6 +139,15 @@ impl ModelServer for OpenAi {
 
     fn loaded(&self) -> BoxFuture<'_, Result<Option<Vec<Loaded>>, ModelError>> {
         Box::pin(async { Ok(None) })
+    }
+
+    fn about(&self) -> BoxFuture<'_, Result<About, ModelError>> {
+        Box::pin(async {
+            let asked = self.http.asked("");
+            // Only llama.cpp has this page, so its absence says nothing.
+            let page: Result<wire::Props, _> = self.http.document(&format!("{}/props", self.root), None, asked).await;
+            Ok(page.map(|props| props.about()).unwrap_or_default())
+        })
     }
 
     fn pull<'a>(

@@ -270,6 +270,7 @@ pages! {
     examples_about_trouble_run => "08-troubleshooting",
     examples_about_documents_read_by_a_model_run => "09-your-own-documents",
     examples_about_agents_run => "10-agents",
+    examples_about_models_run => "11-choosing-models",
 }
 
 #[test]

@@ -40,33 +40,33 @@ fn blank() -> PathBuf {
 
 /// What a command told.
 #[derive(Debug)]
-struct Told {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Told {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Told {
     #[track_caller]
-    fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
         self
     }
 
     #[track_caller]
-    fn says(self, part: &str) -> Self {
+    pub(crate) fn says(self, part: &str) -> Self {
         assert!(self.out.contains(part), "no `{part}` in\n{}\n--- stderr\n{}", self.out, self.err);
         self
     }
 
     #[track_caller]
-    fn notes(self, part: &str) -> Self {
+    pub(crate) fn notes(self, part: &str) -> Self {
         assert!(self.err.contains(part), "no `{part}` in stderr\n{}\n--- stdout\n{}", self.err, self.out);
         self
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.out, self.err))
     }
 
@@ -157,6 +157,8 @@ impl Desk {
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
+        // What else runs on this machine is none of the tests' business.
+        command.env("OLLMCP_FIND_MODEL_SERVERS", "false");
         command
     }
 
@@ -259,7 +261,8 @@ impl Desk {
     }
 }
 
-fn told(command: &mut Command) -> Told {
+/// Runs a command to its end.
+pub(crate) fn told(command: &mut Command) -> Told {
     let output = command.output().unwrap();
     Told {
         code: output.status.code().unwrap_or(-1),

@@ -17,6 +17,7 @@ mod journal;
 mod lock;
 mod model;
 mod model_server;
+mod models;
 mod pdf;
 mod plan_file;
 mod real_model;

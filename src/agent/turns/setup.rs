@@ -149,8 +149,9 @@ pub fn model_failure(error: &ModelError) -> Failure {
     };
     let failure = Failure::new(kind, error.to_string());
     match error {
-        ModelError::NoSuchModel { model, .. } => failure
-            .hint(format!("fetch it (with Ollama: `ollama pull {model}`), or take another model into the ladder")),
+        ModelError::NoSuchModel { model, .. } => failure.hint(format!(
+            "fetch it (with Ollama: `ollmcp models pull {model}`), or take another model into the ladder"
+        )),
         ModelError::Denied { .. } => failure.hint("check the server's key: `model_servers` in the configuration"),
         ModelError::PromptTooLong { .. } => too_long(&error.to_string()),
         _ => failure,

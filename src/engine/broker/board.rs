@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::breaker::Away;
-use super::measure::{History, Measured};
+use super::measure::{History, Measured, Samples};
 use super::residence::Resident;
 use crate::engine::tree::{TreeNode, row};
 use crate::model::Reply;
@@ -65,6 +65,12 @@ impl Board {
     #[must_use]
     pub fn measured(&self, server: &str) -> Vec<Measured> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).measured(server)
+    }
+
+    /// Every value that was measured.
+    #[must_use]
+    pub fn samples(&self, server: &str) -> Vec<Samples> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).samples(server)
     }
 
     /// The server and its models that do not answer now, as rungs name them.

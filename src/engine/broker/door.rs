@@ -10,7 +10,7 @@ use ractor::{ActorRef, MessagingErr};
 use tokio::sync::{oneshot, watch};
 
 use super::board::Board;
-use super::measure::Measured;
+use super::measure::{Measured, Samples};
 use super::queue::{Policy, Ticket};
 use super::server::{Call, ServerMessage};
 use crate::engine::tree::TreeNode;
@@ -190,6 +190,10 @@ impl Models for Door {
 
     fn measured(&self) -> Vec<Measured> {
         self.entries().0.iter().flat_map(|(name, entry)| entry.board.measured(name)).collect()
+    }
+
+    fn samples(&self) -> Vec<Samples> {
+        self.entries().0.iter().flat_map(|(name, entry)| entry.board.samples(name)).collect()
     }
 
     fn nodes(&self) -> Vec<TreeNode> {

@@ -28,6 +28,21 @@ pub struct Measured {
     pub load_ms: Option<u64>,
 }
 
+/// The single values behind [`Measured`], for those who keep them: the oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// Name of the server.
+    pub server: String,
+    /// The model.
+    pub model: String,
+    /// Of each answered call.
+    pub first_token_ms: Vec<u64>,
+    /// Of each answered call that wrote something.
+    pub tokens_per_second: Vec<f64>,
+    /// Of each call that loaded the model.
+    pub load_ms: Vec<u64>,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     first_token_ms: u64,
@@ -67,6 +82,19 @@ impl History {
         median(self.0.get(model)?.loads_ms.iter().copied(), u64::cmp)
     }
 
+    /// Every value.
+    #[must_use]
+    pub fn samples(&self, server: &str) -> Vec<Samples> {
+        let of = |(model, series): (&String, &Series)| Samples {
+            server: server.to_owned(),
+            model: model.clone(),
+            first_token_ms: series.samples.iter().map(|sample| sample.first_token_ms).collect(),
+            tokens_per_second: series.samples.iter().filter_map(|sample| sample.tokens_per_second).collect(),
+            load_ms: series.loads_ms.iter().copied().collect(),
+        };
+        self.0.iter().map(of).collect()
+    }
+
     /// All of it.
     #[must_use]
     pub fn measured(&self, server: &str) -> Vec<Measured> {
@@ -93,7 +121,7 @@ fn keep<T>(values: &mut VecDeque<T>, value: T) {
 }
 
 /// The lower one of two in the middle, so that it is a value that was seen.
-fn median<T: Copy>(values: impl Iterator<Item = T>, order: impl Fn(&T, &T) -> std::cmp::Ordering) -> Option<T> {
+pub fn median<T: Copy>(values: impl Iterator<Item = T>, order: impl Fn(&T, &T) -> std::cmp::Ordering) -> Option<T> {
     let mut values: Vec<T> = values.collect();
     values.sort_by(order);
     values.get(values.len().checked_sub(1)? / 2).copied()
@@ -131,6 +159,14 @@ mod tests {
         };
         assert_eq!(history.measured("s"), [expected]);
         assert_eq!((history.load_ms("a"), history.load_ms("b")), (Some(5_000), None));
+        let samples = Samples {
+            server: "s".to_owned(),
+            model: "a".to_owned(),
+            first_token_ms: vec![100, 90, 300],
+            tokens_per_second: vec![50.0, 60.0],
+            load_ms: vec![5_000],
+        };
+        assert_eq!(history.samples("s"), [samples]);
     }
 
     #[test]

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn loaded(name: &str, context_tokens: Option<u32>) -> Loaded {
-        Loaded { name: name.to_owned(), context_tokens, bytes: 0, vram_bytes: 0 }
+        Loaded { name: name.to_owned(), context_tokens, bytes: 0, vram_bytes: 0, until_ms: None }
     }
 
     #[test]

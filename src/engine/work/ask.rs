@@ -14,6 +14,7 @@ use super::staged::{self, Staged, unless_changed};
 use super::{Act, Complaint, Done, Job, Ready, Recorder, Trial, blocking};
 use crate::agent::AgentSpec;
 use crate::agent::agreement;
+use crate::agent::echo::echo;
 use crate::agent::turns::setup::model_failure;
 use crate::agent::turns::{self, Ended, Limits, Setup, Tool};
 use crate::domain::command::AttemptEnd;
@@ -235,7 +236,7 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
     let step = job.definition();
     let model = crate::model::split_rung(rung).map_or(rung, |(_, model)| model);
     let fits = |value: &Value| match &asking.schema {
-        Some(schema) => evidence::fits_schema(schema, value),
+        Some(schema) => evidence::fits_schema(schema, value).and_then(|()| echo(schema, value).map_or(Ok(()), Err)),
         None => Ok(()),
     };
     let is_free = |rung: &str| ports.ladders.free_servers.contains(rung.split(':').next().unwrap_or_default());

@@ -184,6 +184,7 @@ struct Tag {
 struct Details {
     family: Option<String>,
     parameter_size: Option<String>,
+    quantization_level: Option<String>,
     #[serde(default, deserialize_with = "reading::figure")]
     context_length: u64,
 }
@@ -213,6 +214,9 @@ impl Details {
         }
         if let Some(size) = self.parameter_size.filter(|size| !size.is_empty()) {
             info.parameter_size = size;
+        }
+        if let Some(level) = self.quantization_level.filter(|level| !level.is_empty()) {
+            info.quantisation = level;
         }
         info.context_tokens_max = reading::window(self.context_length).or(info.context_tokens_max);
         // The architectures that only embed; where a server lists capabilities, those decide.
@@ -260,7 +264,8 @@ fn is_set(text: &Option<String>) -> bool {
 }
 
 /// Whether the name alone sends requests to the vendor's machines: the tag is `cloud` or ends in `-cloud`.
-pub(super) fn is_remote_name(name: &str) -> bool {
+#[must_use]
+pub fn is_remote_name(name: &str) -> bool {
     let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag).to_ascii_lowercase();
     tag == "cloud" || tag.ends_with("-cloud")
 }
@@ -290,6 +295,13 @@ struct Runs {
     size_vram: u64,
     #[serde(default, deserialize_with = "reading::figure")]
     context_length: u64,
+    expires_at: Option<String>,
+}
+
+/// A moment as the server writes it; the year 1 and the like stand for nothing.
+fn moment_ms(text: &str) -> Option<u64> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(at.as_millisecond()).ok()
 }
 
 impl Running {
@@ -299,9 +311,16 @@ impl Running {
             context_tokens: reading::window(runs.context_length),
             bytes: runs.size,
             vram_bytes: runs.size_vram,
+            until_ms: runs.expires_at.as_deref().and_then(moment_ms),
         };
         self.models.unwrap_or_default().into_iter().map(loaded).collect()
     }
+}
+
+/// The answer of `/api/version`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Version {
+    pub(super) version: Option<String>,
 }
 
 /// One line of a download.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::model::{Message, ModelInfo, Request, Speaker, Stop, Think, reading, schema};
+use crate::model::{About, Message, ModelInfo, Request, Speaker, Stop, Think, reading, schema};
 
 /// The body of `/chat/completions`.
 pub(super) fn request(request: &Request) -> Value {
@@ -329,6 +329,9 @@ pub(super) struct Props {
     default_generation_settings: Option<Settings>,
     chat_template_caps: Option<Caps>,
     chat_template: Option<String>,
+    #[serde(default, deserialize_with = "reading::figure")]
+    total_slots: u64,
+    build_info: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -343,6 +346,14 @@ struct Caps {
 }
 
 impl Props {
+    /// What the page says of the server as a whole.
+    pub(super) fn about(self) -> About {
+        let slots = u32::try_from(self.total_slots).ok().filter(|slots| *slots > 0);
+        let is_llama = slots.is_some() || self.build_info.is_some();
+        let program = if is_llama { "llama.cpp".to_owned() } else { String::new() };
+        About { program, version: self.build_info, slots }
+    }
+
     /// Adds the window of one slot and what the template can do: one that knows no tools drops them without a word.
     pub(super) fn add_to(self, info: &mut ModelInfo) {
         let window = self.default_generation_settings.and_then(|settings| reading::window(settings.n_ctx));
@@ -419,5 +430,13 @@ mod tests {
             (infos[0].context_tokens_max, infos[0].tools, infos[0].thinking),
             (Some(2_048), Some(false), Some(false))
         );
+    }
+
+    #[test]
+    fn the_page_about_itself_tells_how_many_requests_it_takes() {
+        let page: Props = serde_json::from_value(json!({ "total_slots": 4, "build_info": "b11549" })).unwrap();
+        let expected = About { program: "llama.cpp".into(), version: Some("b11549".into()), slots: Some(4) };
+        assert_eq!(page.about(), expected);
+        assert_eq!(serde_json::from_value::<Props>(json!({})).unwrap().about(), About::default());
     }
 }

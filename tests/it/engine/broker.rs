@@ -162,6 +162,7 @@ impl ModelServer for Scripted {
                 context_tokens: Some(context_tokens),
                 bytes: 1,
                 vram_bytes: 0,
+                until_ms: None,
             });
             Ok(Some(loaded.into_iter().collect()))
         }

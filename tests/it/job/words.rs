@@ -60,7 +60,9 @@ fn lists_of_agents_tools_and_findings_read_well() {
     insta::assert_snapshot!("agents", desk.ollmcp(&["agents"]).exits(0).out);
     insta::assert_snapshot!("tools", desk.ollmcp(&["tools"]).exits(0).out);
     let doctor = desk.ollmcp(&["doctor"]).exits(0).out;
-    let doctor: String = doctor.lines().filter(|line| !line.contains("user")).map(|line| format!("{line}\n")).collect();
+    // Who runs it and which models there are differs from machine to machine.
+    let differs = |line: &&str| ["user", "model", "ladder"].iter().any(|word| line.contains(word));
+    let doctor: String = doctor.lines().filter(|line| !differs(line)).map(|line| format!("{line}\n")).collect();
     insta::assert_snapshot!("doctor", doctor);
 }
 

@@ -195,7 +195,16 @@ impl House {
         let name = with_tag(name.filter(|name| !name.is_empty()).ok_or_else(no_model)?);
         let is_streamed = go::boolean(&body, "stream", "PullRequest")?.unwrap_or(true);
         let mut models = self.models.lock().unwrap();
+        let mut is_cut = false;
         let lines = match models.iter_mut().find(|model| model.name == name) {
+            Some(model) if model.pull_cuts > 0 => {
+                is_cut = true;
+                model.pull_cuts -= 1;
+                let lines = ollama::pull(model);
+                // Half of what was left is there now.
+                model.pulled += (model.bytes - model.pulled) / 2;
+                lines.into_iter().take(3).collect()
+            }
             Some(model) => {
                 model.is_installed |= model.pull_error.is_none();
                 ollama::pull(model)
@@ -211,6 +220,9 @@ impl House {
         let mut steps = Vec::new();
         for line in lines {
             steps.extend([Step::Bytes(format!("{line}\n").into()), Step::Wait(self.pull_ms)]);
+        }
+        if is_cut {
+            steps.push(Step::Cut);
         }
         Ok(Reply::stream("application/x-ndjson", steps))
     }

@@ -18,6 +18,8 @@ pub(crate) struct Model {
     pub(super) remote_host: Option<String>,
     pub(super) is_installed: bool,
     pub(super) pull_error: Option<String>,
+    pub(super) pull_cuts: usize,
+    pub(super) pulled: u64,
 }
 
 /// A name with its tag.
@@ -50,6 +52,8 @@ impl Model {
             remote_host: None,
             is_installed: true,
             pull_error: None,
+            pull_cuts: 0,
+            pulled: 0,
         }
     }
 
@@ -112,6 +116,11 @@ impl Model {
     /// It is not there until it is pulled.
     pub(crate) fn not_installed(self) -> Self {
         Self { is_installed: false, ..self }
+    }
+
+    /// So many pulls are cut in their middle; each goes on from where the one before it was.
+    pub(crate) fn pull_is_cut(self, times: usize) -> Self {
+        Self { is_installed: false, pull_cuts: times, ..self }
     }
 
     /// A pull breaks off with this error.

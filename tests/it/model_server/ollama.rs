@@ -337,7 +337,8 @@ pub(super) fn pull(model: &Model) -> Vec<Value> {
         line
     };
     let status = |text: &str| json!({ "status": text });
-    let mut lines = vec![status("pulling manifest"), layer(0), layer(model.bytes / 2)];
+    let half = model.pulled + (model.bytes - model.pulled) / 2;
+    let mut lines = vec![status("pulling manifest"), layer(model.pulled), layer(half)];
     match &model.pull_error {
         Some(message) => lines.push(error(message)),
         None => lines.extend([

@@ -23,6 +23,7 @@ fn memory(loaded: &[(&str, u32)]) -> Vec<Loaded> {
         context_tokens: Some(*context_tokens),
         bytes: 0,
         vram_bytes: 0,
+        until_ms: None,
     };
     loaded.iter().map(one).collect()
 }

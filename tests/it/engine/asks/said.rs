@@ -225,3 +225,20 @@ async fn s17_an_argument_that_fits_no_type_is_refused_with_what_is_wanted() {
     let told = server.chats()[1].seen();
     assert!(told.contains("`count` must be a whole number"), "{told}");
 }
+
+/// The words of the form in place of values are a failure, however well they fit it.
+#[tokio::test]
+async fn an_answer_that_echoes_the_form_is_a_counted_failure() {
+    let server = ModelServer::start(["m:8b"]);
+    server.respond("m:8b", |asked| match asked.nth {
+        0 | 1 => Answer::text(r#"{"path": "the path of the newest file"}"#),
+        _ => Answer::text(r#"{"path": "b.txt"}"#),
+    });
+    let world = world(&server, &["m:8b"], "", |call, _| echo(call));
+    let schema = ", output: { schema: { type: object, required: [path], properties: { path: { type: string, \
+                  description: The path of the newest file } } } }";
+    let (exit, state) = world.run(&asks("Which of a.txt and b.txt is newer? b.txt is.", schema)).await;
+    assert_eq!(exit, RunExit::Ended(RunEnd::Complete));
+    assert_eq!(failures(first(&state)), ["schema", "-"]);
+    assert!(server.chats()[1].seen().contains("repeats the words of the form"), "{}", server.chats()[1].seen());
+}

@@ -1,0 +1,155 @@
+//! What the start of a run finds out about its models: its ladders, and what is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Lists, OLLAMA, detailed, is_not_there, is_same, ladder, list, records::Records};
+use crate::app::place::Standing;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, StepKind};
+use crate::engine::ladders::is_paid;
+use crate::engine::{AgentCard, Ladders};
+use crate::model::{ModelServers, split_rung};
+
+/// What the start of a run finds out about its models.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// The ladders.
+    pub ladders: Ladders,
+    /// What is said before the run starts.
+    pub lines: Vec<String>,
+    /// Why a step can never ask anybody.
+    pub faults: Vec<Failure>,
+    /// Digests of the models that were listed, by rung: what is measured is kept under them.
+    pub digests: BTreeMap<String, String>,
+}
+
+/// Works out the ladders of a plan, looks which of their models are there, and builds a ladder where none is named.
+pub async fn prepare(
+    standing: &Standing,
+    plan: &Plan,
+    cards: &BTreeMap<String, AgentCard>,
+    specs: &BTreeMap<String, ModelServerSpec>,
+    servers: &ModelServers,
+) -> Prepared {
+    let settings = &standing.settings;
+    let mut ladders = Ladders {
+        configured: settings.ladders.clone(),
+        threshold: settings.claude.escalation_threshold,
+        critical_kinds: settings.claude.critical_tasks.clone(),
+        server_wait_ms: settings.limits.model_server_wait_s.saturating_mul(1_000),
+        free_servers: specs
+            .iter()
+            .filter(|(_, spec)| spec.schema_bound == Some(false))
+            .map(|(name, _)| name.clone())
+            .collect(),
+        ..Ladders::default()
+    };
+    let mut lines = Vec::new();
+    let asking: Vec<_> = plan.steps().iter().filter(|step| step.kind.asks_a_model()).collect();
+    if asking.is_empty() {
+        return Prepared { ladders, lines, ..Prepared::default() };
+    }
+    let card = |step: &crate::domain::plan::Step| match &step.kind {
+        StepKind::Agent { name, .. } => cards.get(name),
+        _ => None,
+    };
+    let needs_built =
+        asking.iter().any(|step| ladders.rungs(plan, step, card(step)).is_ok_and(|rungs| rungs.is_empty()));
+    let mut named: BTreeSet<String> = asking
+        .iter()
+        .flat_map(|step| {
+            let mut rungs = ladders.rungs(plan, step, card(step)).unwrap_or_default();
+            rungs.extend(step.agree.iter().filter_map(|agree| agree.with.clone()));
+            rungs
+        })
+        .collect();
+    let asked: BTreeSet<&str> = if needs_built {
+        servers.0.keys().map(String::as_str).collect()
+    } else {
+        named.iter().filter_map(|rung| split_rung(rung)).map(|(server, _)| server).collect()
+    };
+    let mut lists = list(servers, asked).await;
+    if needs_built {
+        // Only one by one do older servers say which models chat, and which take tools.
+        lists = detailed(servers, lists).await;
+    }
+    for (server, models) in &lists {
+        for model in models.iter().flatten() {
+            ladders.families.insert(format!("{server}:{}", model.name), model.family.clone());
+        }
+    }
+    if needs_built {
+        // What cannot be read is said by `ollmcp models`; a ladder is built without it.
+        let records = Records::load(&standing.home).unwrap_or_default();
+        ladders.built = ladder::propose(&ladder::candidates(&lists, servers, &records)).default;
+        if ladders.built.is_empty() {
+            lines.push("no ladder is configured, and no server has a model that can take part".to_owned());
+        } else {
+            lines.push(format!("ladder (built from the models that are there): {}", ladders.built.join(" → ")));
+        }
+        named.extend(ladders.built.iter().cloned());
+    }
+    lines.extend(named.iter().filter_map(|rung| missing(rung, &lists, specs)));
+    let mut faults = Vec::new();
+    for step in asking {
+        match ladders.of(plan, step, card(step)) {
+            Ok(ladder) if ladder.local.iter().all(|rung| is_not_there(rung, &lists)) => {
+                let message = format!("step `{}` can ask nobody: no model of its ladder is there", step.id);
+                let rung = &ladder.local[0];
+                let hint =
+                    format!("{}, or name another ladder; `ollmcp models` shows what there is", how_to_get(rung, specs));
+                faults.push(Failure::new(FailureKind::ModelMissing, message).hint(hint));
+            }
+            Ok(ladder) => lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder.local)),
+            Err(failure) => faults.push(failure),
+        }
+    }
+    lines.dedup();
+    let digests = super::records::digests(&lists);
+    Prepared { ladders, lines, faults, digests }
+}
+
+/// What is wrong with a rung, if anything is.
+#[must_use]
+pub fn missing(rung: &str, lists: &Lists, specs: &BTreeMap<String, ModelServerSpec>) -> Option<String> {
+    if is_paid(rung) {
+        return None;
+    }
+    let Some((server, model)) = split_rung(rung) else {
+        return Some(format!("`{rung}` is no rung: write SERVER:MODEL"));
+    };
+    match lists.get(server) {
+        None => Some(format!("rung `{rung}`: no model server is called `{server}`")),
+        Some(Err(error)) => Some(format!("rung `{rung}`: {error}; its tasks wait for it")),
+        Some(Ok(models)) if models.iter().any(|known| is_same(&known.name, model)) => None,
+        Some(Ok(_)) => Some(format!("rung `{rung}`: `{server}` has no such model; {}", how_to_get(rung, specs))),
+    }
+}
+
+/// What to do about a model that is not there.
+#[must_use]
+pub fn how_to_get(rung: &str, specs: &BTreeMap<String, ModelServerSpec>) -> String {
+    let server = split_rung(rung).map_or(OLLAMA, |(server, _)| server);
+    match specs.get(server).map(|spec| spec.kind) {
+        Some(ModelServerKind::Ollama) => format!("fetch it: ollmcp models pull {rung}"),
+        Some(ModelServerKind::Openai) => format!("start `{server}` with it: a server of this kind fetches no models"),
+        None => format!("declare `{server}` under `model_servers` in the configuration"),
+    }
+}
+
+/// What a person should know of a step's ladder before it is climbed.
+fn about_ladder(
+    ladders: &Ladders,
+    plan: &Plan,
+    step: &crate::domain::plan::Step,
+    card: Option<&AgentCard>,
+    local: &[String],
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let rungs = ladders.rungs(plan, step, card).unwrap_or_default();
+    if rungs.iter().any(|rung| is_paid(rung)) {
+        lines.push("not in this version: paid rungs; `claude` is left out of the ladders".to_owned());
+    }
+    lines.push(format!("step `{}` climbs {}; no paid rung stands above", step.id, local.join(" → ")));
+    lines
+}
