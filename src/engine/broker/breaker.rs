@@ -54,6 +54,8 @@ pub const fn about_model(result: &Result<Reply, ModelError>) -> Signal {
         Ok(_) => Signal::Success,
         Err(
             ModelError::Busy { .. }
+            | ModelError::RateLimited { .. }
+            | ModelError::Overloaded { .. }
             | ModelError::OutOfMemory { .. }
             | ModelError::NoFirstToken { .. }
             | ModelError::Silent { .. }
@@ -68,6 +70,11 @@ pub const fn about_model(result: &Result<Reply, ModelError>) -> Signal {
             | ModelError::NoSuchModel { .. }
             | ModelError::Unsupported { .. }
             | ModelError::Denied { .. }
+            | ModelError::BadKey { .. }
+            | ModelError::Forbidden { .. }
+            | ModelError::SpendLimit { .. }
+            | ModelError::Unpaid { .. }
+            | ModelError::BadRequest { .. }
             | ModelError::Protocol { .. },
         ) => Signal::Nothing,
     }
