@@ -20,6 +20,7 @@ mod pdf;
 mod plan_file;
 mod real_model;
 mod reference;
+mod scripted;
 mod staging;
 mod state;
 mod tidy;

@@ -102,7 +102,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(method: &str, path: &str) -> Self {
+    pub(crate) fn new(method: &str, path: &str) -> Self {
         let protocol = if path.starts_with("/v1/") { Protocol::OpenAi } else { Protocol::Ollama };
         Self {
             number: 0,
@@ -165,7 +165,7 @@ impl Asked {
     }
 
     /// Tokens of the tools, as this server counts.
-    pub(super) fn tool_tokens(&self) -> u64 {
+    pub(crate) fn tool_tokens(&self) -> u64 {
         self.tools.iter().map(|tool| tokens_of(&tool.to_string())).sum()
     }
 }
