@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail as tests do")]
 
 mod agents;
+mod anthropic_server;
 mod calls;
 mod config;
 mod core;

@@ -78,7 +78,7 @@ impl House {
     fn refused(&self, protocol: Protocol, refusal: &Refusal) -> Reply {
         let value = match protocol {
             Protocol::Ollama => ollama::error(&refusal.message),
-            Protocol::OpenAi => openai::error(self.flavour, refusal),
+            Protocol::OpenAi | Protocol::Anthropic => openai::error(self.flavour, refusal),
         };
         Reply::json(refusal.status, &value)
     }
@@ -215,7 +215,7 @@ impl House {
         let protocol = asked.protocol;
         let read = match protocol {
             Protocol::Ollama => self.read_ollama(&mut asked, body),
-            Protocol::OpenAi => self.read_openai(&mut asked, body),
+            Protocol::OpenAi | Protocol::Anthropic => self.read_openai(&mut asked, body),
         };
         let chat = match read {
             Ok(chat) => chat,

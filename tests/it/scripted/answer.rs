@@ -1,6 +1,6 @@
 //! What a scripted model answers: words, calls, delays and every fault, in one value that knows no protocol.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// How an answer that has begun goes on after its last part.
@@ -76,6 +76,15 @@ pub(crate) struct Answer {
     pub(crate) prompt_tokens: Option<u64>,
     pub(crate) reply_tokens: Option<u64>,
     pub(crate) is_without_counts: bool,
+    /// On Anthropic's protocol: `stop_reason` in place of what follows from the answer, with its `stop_details`.
+    pub(crate) stop: Option<(String, Value)>,
+    /// On Anthropic's protocol: `type` and `error_code` of an error, in place of what follows from the status.
+    pub(crate) error_kind: Option<String>,
+    pub(crate) error_code: Option<String>,
+    /// On Anthropic's protocol: tokens written to a cache for 5 minutes and for an hour, and tokens read from one.
+    pub(crate) cache: Option<[u64; 3]>,
+    /// On Anthropic's protocol: events, blocks and parts of kinds that nobody knows yet stand between the others.
+    pub(crate) has_news: bool,
 }
 
 /// Answers that work.
@@ -159,6 +168,46 @@ impl Answer {
     /// Waits once, after so many parts.
     pub(crate) fn pause_ms(self, after_parts: usize, wait_ms: u64) -> Self {
         Self { pause: Some((after_parts, wait_ms)), ..self }
+    }
+}
+
+/// What only Anthropic's protocol has.
+impl Answer {
+    /// Ends with this `stop_reason`.
+    pub(crate) fn stops(self, reason: &str) -> Self {
+        Self { stop: Some((reason.into(), Value::Null)), ..self }
+    }
+
+    /// The model declines, after what it has said so far.
+    pub(crate) fn then_declines(self, category: &str, explanation: &str) -> Self {
+        let details = json!({ "type": "refusal", "category": category, "explanation": explanation });
+        Self { stop: Some(("refusal".into(), details)), ..self }
+    }
+
+    /// Says that so many tokens were written to a cache for 5 minutes and for an hour, and read from one.
+    pub(crate) fn cached(self, write_5m: u64, write_1h: u64, read: u64) -> Self {
+        Self { cache: Some([write_5m, write_1h, read]), ..self }
+    }
+
+    /// Sets the `type` of an error, whatever its status says.
+    pub(crate) fn kind(self, kind: &str) -> Self {
+        Self { error_kind: Some(kind.into()), ..self }
+    }
+
+    /// Puts events, blocks and parts of unknown kinds between the others.
+    pub(crate) fn with_news(self) -> Self {
+        Self { has_news: true, ..self }
+    }
+
+    /// 429: the account's cap of the month, which has no `retry-after`.
+    pub(crate) fn spend_cap() -> Self {
+        let message = "You have reached the spend limit of your tier. Access is restored at the start of next month.";
+        Self { error_code: Some("enforced_spend_limit_reached".into()), ..Self::refused(429, message) }
+    }
+
+    /// 529.
+    pub(crate) fn overloaded() -> Self {
+        Self::refused(529, "Overloaded")
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) enum Protocol {
     Ollama,
     /// `/v1/…` and what stands beside it.
     OpenAi,
+    /// Anthropic's, on a server of its own.
+    Anthropic,
 }
 
 /// What became of a request.
@@ -146,7 +148,7 @@ impl Asked {
 
     /// Names of the tools offered.
     pub(crate) fn tool_names(&self) -> Vec<&str> {
-        self.tools.iter().filter_map(|tool| tool["function"]["name"].as_str()).collect()
+        self.tools.iter().filter_map(|tool| tool["function"]["name"].as_str().or(tool["name"].as_str())).collect()
     }
 
     /// Whether the server cut the conversation.

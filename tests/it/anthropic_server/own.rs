@@ -1,0 +1,1 @@
+//! The server itself: what the official client does not look at.
