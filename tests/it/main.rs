@@ -5,6 +5,7 @@ mod agents;
 mod anthropic_server;
 mod calls;
 mod config;
+mod claude;
 mod core;
 mod crash;
 mod database;
