@@ -183,6 +183,11 @@ impl Catalogue {
         &self.models
     }
 
+    /// Ids that never were a model, and what is sent for each.
+    pub fn never_existed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.never_existed.iter().map(|(id, sent)| (id.as_str(), sent.as_str()))
+    }
+
     /// The model with this id, retired or not.
     #[must_use]
     pub fn card(&self, id: &str) -> Option<&ModelCard> {
