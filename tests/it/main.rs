@@ -4,8 +4,8 @@
 mod agents;
 mod anthropic_server;
 mod calls;
-mod claude;
 mod config;
+mod claude;
 mod core;
 mod crash;
 mod database;

@@ -133,12 +133,14 @@ impl Writer {
             return false;
         }
         let calls: Vec<&Value> = message.echo.iter().filter(|block| block["type"] == "tool_use").collect();
-        let ids: Vec<Option<&str>> = calls.iter().map(|call| call["id"].as_str()).collect();
-        let is_new = ids.iter().flatten().all(|id| wire_id(id).is_some() && !self.ids.contains(*id));
-        if !is_new || ids.contains(&None) || calls.iter().any(|call| !call["input"].is_object()) {
+        let ids: Vec<&str> = calls.iter().filter_map(|call| call["id"].as_str()).collect();
+        let has_own =
+            |(at, id): (usize, &&str)| wire_id(id).is_some() && !self.ids.contains(*id) && !ids[..at].contains(id);
+        let are_sendable = ids.len() == calls.len() && calls.iter().all(|call| call["input"].is_object());
+        if !are_sendable || !ids.iter().enumerate().all(has_own) {
             return false;
         }
-        for (id, call) in ids.iter().flatten().zip(&calls) {
+        for (id, call) in ids.iter().zip(&calls) {
             let named = message.calls.iter().find(|one| one.id.as_deref() == Some(*id));
             let name = named.map_or_else(|| call["name"].as_str().unwrap_or_default(), |one| &one.name).to_owned();
             self.ids.insert((*id).to_owned());
