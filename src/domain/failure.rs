@@ -60,6 +60,8 @@ pub enum FailureKind {
     SlowReply,
     /// A call that could not be read.
     MalformedCall,
+    /// A model that declined to answer.
+    Declined,
     /// A reply that describes a call or its work instead of doing it.
     Described,
     /// A call of a tool that is not offered.
@@ -86,6 +88,8 @@ pub enum FailureKind {
     DiesInIt,
     /// Bad credentials or a permission of the system.
     Denied,
+    /// A paid provider takes nothing more from the account: its spend limit, or an open bill.
+    SpendLimit,
     /// A policy or a person said no.
     Refused,
 }
@@ -115,6 +119,7 @@ impl FailureKind {
             | Self::CutReply
             | Self::SlowReply
             | Self::MalformedCall
+            | Self::Declined
             | Self::Described
             | Self::NotOffered
             | Self::Ungrounded
@@ -122,9 +127,13 @@ impl FailureKind {
             | Self::Limit
             | Self::Disagreement
             | Self::Conflict => FailureClass::Wrong,
-            Self::Unworkable | Self::Missing | Self::BadInput | Self::UnknownTool | Self::DiesInIt | Self::Denied => {
-                FailureClass::Permanent
-            }
+            Self::Unworkable
+            | Self::Missing
+            | Self::BadInput
+            | Self::UnknownTool
+            | Self::DiesInIt
+            | Self::Denied
+            | Self::SpendLimit => FailureClass::Permanent,
             Self::Refused => FailureClass::Refused,
         }
     }
@@ -159,6 +168,7 @@ impl FailureKind {
             Self::CutReply => "cut reply",
             Self::SlowReply => "slow reply",
             Self::MalformedCall => "malformed call",
+            Self::Declined => "declined by the model",
             Self::Described => "described, not called",
             Self::NotOffered => "tool not offered",
             Self::Ungrounded => "ungrounded",
@@ -172,6 +182,7 @@ impl FailureKind {
             Self::UnknownTool => "unknown tool",
             Self::DiesInIt => "server dies in it",
             Self::Denied => "denied",
+            Self::SpendLimit => "spend limit",
             Self::Refused => "refused",
         }
     }

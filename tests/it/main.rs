@@ -3,7 +3,9 @@
 
 mod account;
 mod agents;
+mod anthropic_server;
 mod calls;
+mod claude;
 mod config;
 mod core;
 mod crash;
@@ -22,6 +24,7 @@ mod pdf;
 mod plan_file;
 mod real_model;
 mod reference;
+mod scripted;
 mod staging;
 mod state;
 mod tidy;

@@ -288,6 +288,7 @@ impl<'a> Attempt<'a> {
     fn said(&mut self, reply: &Reply, text: &str, calls: &[Call]) {
         let mut message = Message::new(Speaker::Assistant, head(text, SAID_CHARS_MAX));
         if self.native {
+            message.echo.clone_from(&reply.echo);
             message.calls = calls
                 .iter()
                 .map(|call| NativeCall {
@@ -303,7 +304,6 @@ impl<'a> Attempt<'a> {
                 .collect();
             message.text = head(&format!("{}\n{}", message.text, written.join("\n")), SAID_CHARS_MAX).trim().to_owned();
         }
-        let _ = reply;
         self.messages.push(message);
     }
 
