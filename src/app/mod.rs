@@ -1,5 +1,6 @@
 //! Wiring: the only room that names concrete adapters together.
 
+pub mod claude;
 pub mod databases;
 pub mod models;
 pub mod money;

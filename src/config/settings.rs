@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{Consent, KeyPath, Secret};
 use crate::domain::kinds::{Grant, TaskKind};
+pub use crate::domain::ladder::WhenLimited;
 use crate::domain::plan::{ModelServerSpec, RepeatClass};
 
 /// Where a value came from.
@@ -87,15 +88,6 @@ pub struct ClaudeSettings {
     pub critical_tasks: Option<Vec<TaskKind>>,
     /// What a task does at a limit; `None`: single tasks fail, items wait.
     pub when_limited: Option<WhenLimited>,
-}
-
-/// What a task does at a limit of paid calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenLimited {
-    /// It fails, with the limit as its reason.
-    Fail,
-    /// It waits until the limit frees.
-    Park,
 }
 
 /// Budgets of paid calls, in millionths of a dollar.

@@ -217,6 +217,7 @@ impl<'a> Attempt<'a> {
             match world.ask(request).await {
                 Asked::Reply(reply) => return Ok(*reply),
                 Asked::Gone(why) => return Err(Ended::Gone(why)),
+                Asked::Refused(failure) => return Err(Ended::Failed(failure)),
                 Asked::Failed(ModelError::PromptTooLong { context_tokens, message, .. }) if refits < REFITS_MAX => {
                     refits += 1;
                     tracing::info!(%message, ?context_tokens, "the prompt did not fit; it is made smaller");
