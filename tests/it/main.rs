@@ -4,8 +4,8 @@
 mod agents;
 mod anthropic_server;
 mod calls;
-mod config;
 mod claude;
+mod config;
 mod core;
 mod crash;
 mod database;

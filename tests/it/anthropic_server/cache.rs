@@ -49,7 +49,7 @@ impl Cache {
         let places = places(model, body);
         let total = places.last().map_or(0, |place| place.tokens);
         let marks = || places.iter().enumerate().filter(|(_, place)| place.mark.is_some()).map(|(at, _)| at);
-        let Some(last) = marks().last().map(|at| &places[at]).filter(|last| last.tokens >= self.tokens_min) else {
+        let Some(last) = marks().next_back().map(|at| &places[at]).filter(|last| last.tokens >= self.tokens_min) else {
             return Classes { input: total, ..Classes::default() };
         };
         let mut kept = self.kept.lock().unwrap();
