@@ -100,6 +100,7 @@ async fn ours(folder: &Path, plan: &Plan) -> Duration {
         tools: Arc::new(NoTools),
         servers: Arc::new(NoTools),
         model_servers: ModelServers::default(),
+        paid: None,
         models: Arc::new(Door::default()),
         databases: Arc::new(OpenDatabases::new(folder.to_owned(), Vec::new())),
         agents: Arc::new(BTreeMap::new()),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what tests talk to into target/test-tools (or $1): the foreign MCP servers, the official Python SDK, the
-# official Ollama client, and a real, weak language model (tests/real_model). Does nothing when the pinned versions are
-# already there; fails loudly when it cannot.
+# official clients of Ollama and Anthropic, and a real, weak language model (tests/real_model). Does nothing when the pinned
+# versions are already there; fails loudly when it cannot.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -16,6 +16,18 @@ exec 9>"$goal/.lock"
 flock 9
 
 fail() { echo "tests/setup.sh: $1" >&2; exit 1; }
+
+# With a stamp of its own, so that another version of this client does not install everything else anew.
+anthropic_wants="$(sha256sum "$here/conformance/anthropic/requirements.txt" | cut -d' ' -f1)"
+if [ "$(cat "$goal/.stamp-anthropic" 2>/dev/null || true)" != "$anthropic_wants" ]; then
+  command -v python3 >/dev/null || fail "python3 is missing; install Python 3.10 or newer"
+  rm -f "$goal/.stamp-anthropic"
+  python3 -m venv --clear "$goal/anthropic" || fail "cannot make a virtual environment in $goal/anthropic"
+  "$goal/anthropic/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/conformance/anthropic/requirements.txt" \
+    || fail "pip could not install tests/conformance/anthropic/requirements.txt"
+  echo "$anthropic_wants" > "$goal/.stamp-anthropic"
+fi
+
 if [ "$(cat "$goal/.stamp" 2>/dev/null || true)" = "$want" ] && [ -s "$goal/real_model/model.gguf" ]; then
   exit 0
 fi

@@ -48,7 +48,10 @@ pub fn message_tokens(message: &Message) -> u64 {
         .map(|call| TOKENS_PER_MESSAGE + text_tokens(&call.name) + text_tokens(&call.arguments.to_string()))
         .sum();
     let result = message.result_of.as_ref().map_or(0, |result| text_tokens(&result.name));
-    TOKENS_PER_MESSAGE + text_tokens(&message.text) + calls + result
+    let said = text_tokens(&message.text) + calls + result;
+    // What goes back in the server's own form goes in place of text and calls, and holds both.
+    let echo: u64 = message.echo.iter().map(|block| text_tokens(&block.to_string())).sum();
+    TOKENS_PER_MESSAGE + said.max(echo)
 }
 
 /// Tokens of the tools as a template writes them.

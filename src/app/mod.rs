@@ -1,7 +1,9 @@
 //! Wiring: the only room that names concrete adapters together.
 
+pub mod claude;
 pub mod databases;
 pub mod models;
+pub mod money;
 pub mod place;
 pub mod probe;
 pub mod running;

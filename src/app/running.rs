@@ -66,6 +66,7 @@ pub fn ports(
         tools: tools.servers.clone(),
         servers: Arc::new(Pool(tools.servers)),
         model_servers: ModelServers::default(),
+        paid: None,
         models: Arc::new(Door::default()),
         databases: Arc::new(OpenDatabases::new(project.folder.clone(), granted.to_vec())),
         agents: Arc::new(cards(standing)),

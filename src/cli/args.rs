@@ -79,6 +79,15 @@ pub enum Verb {
             stop      of such a step: set aside or fail what is left of it"
     )]
     Answer(AnswerArgs),
+    /// Show what paid calls to Claude cost
+    #[command(
+        before_help = "Example: ollmcp claude-usage --since 2026-01-20 --by model",
+        after_help = "Every call is also one record of `~/.ollmcp/claude_usage.json`. Days are those of your local calendar."
+    )]
+    ClaudeUsage(ClaudeUsageArgs),
+    /// Show how many paid calls and how much money are left
+    #[command(before_help = "Example: ollmcp budget")]
+    Budget(BudgetArgs),
     /// Count a run's rows again, on the database itself
     #[command(
         before_help = "Example: ollmcp verify last",
@@ -203,6 +212,40 @@ pub struct AnswerArgs {
     /// What the call gave, when it `happened`
     #[arg(long, value_name = "JSON")]
     pub output: Option<String>,
+}
+
+/// Words of `claude-usage`.
+#[derive(Debug, ClapArgs)]
+pub struct ClaudeUsageArgs {
+    /// One day: a date (`2026-01-27`), `today` or `yesterday`
+    #[arg(long, value_name = "DATE", conflicts_with = "since")]
+    pub day: Option<String>,
+    /// A day and all since
+    #[arg(long, value_name = "DATE")]
+    pub since: Option<String>,
+    /// What the breakdown is by: `day`, `model`, `run` or `reason`
+    #[arg(long, value_enum, value_name = "WORD", default_value_t = UsageBy::Reason)]
+    pub by: UsageBy,
+}
+
+/// What usage is broken down by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum UsageBy {
+    /// Local calendar day.
+    Day,
+    /// Model as sent.
+    Model,
+    /// Run.
+    Run,
+    /// Why Claude was asked.
+    Reason,
+}
+
+/// Words of `budget`.
+#[derive(Debug, ClapArgs)]
+pub struct BudgetArgs {
+    /// Id of a run that paid, or its beginning; else the last one that did
+    pub run: Option<String>,
 }
 
 /// Words of `call`.

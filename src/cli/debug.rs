@@ -10,7 +10,7 @@ use super::args::{DebugAction, DebugArgs};
 use super::exit::Exit;
 use super::output;
 use crate::agent::calls::{Offered, Read, TEXT_BYTES_MAX, read};
-use crate::model::{Reply, Stop, Timing, Tokens};
+use crate::model::Reply;
 
 pub(super) fn debug(args: &DebugArgs) -> Exit {
     match args.action {
@@ -87,14 +87,7 @@ fn answer(line: &[u8]) -> Result<Option<Value>, String> {
     }
     let case: Case = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let offered: Vec<Offered> = case.available_tools.into_iter().map(Tool::offered).collect();
-    let reply = Reply {
-        text: case.raw_text,
-        thinking: String::new(),
-        calls: Vec::new(),
-        stop: Stop::End,
-        tokens: Tokens::default(),
-        timing: Timing::default(),
-    };
+    let reply = Reply { text: case.raw_text, ..Reply::default() };
     Ok(Some(match read(&reply, &offered) {
         Read::Calls { calls, .. } => {
             let calls: Vec<Value> =

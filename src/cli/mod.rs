@@ -4,8 +4,10 @@ mod access;
 mod agents;
 mod answer;
 mod args;
+mod budget;
 mod call;
 mod cancel;
+mod claude_usage;
 mod completion;
 mod config;
 mod context;
@@ -145,6 +147,8 @@ fn dispatch(args: Args, environment: BTreeMap<String, String>) -> Result<Exit, C
         Verb::Cancel(args) => cancel::cancel(&context, &args),
         Verb::Inbox => inbox::inbox(&context),
         Verb::Answer(args) => answer::answer(&context, &args),
+        Verb::ClaudeUsage(args) => claude_usage::claude_usage(&context, &args),
+        Verb::Budget(args) => budget::budget(&context, &args),
         Verb::Verify(args) => verify::verify(&context, &args),
         Verb::Call(args) => call::call(&context, &args),
         Verb::Tools(args) => tools::tools(&context, &args),

@@ -14,11 +14,12 @@ use super::{output, question};
 use crate::api::server::ControlSocket;
 use crate::app::models::records::Records;
 use crate::app::place::Standing;
-use crate::app::{models, running, store};
+use crate::app::{claude, models, running, store};
 use crate::domain::event::{Event, Stamped};
 use crate::domain::ids::RunId;
 use crate::domain::plan::Plan;
 use crate::domain::run::RunState;
+use crate::engine::paid::PaidModels;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
 use crate::engine::{EventReader, Ports};
@@ -82,7 +83,16 @@ fn with_models(
         error.hints.extend(faults);
         error
     })?;
-    let prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers));
+    let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
+    let (door, about) = match asks {
+        true => runtime
+            .block_on(claude::open(standing))
+            .map_err(|failure| CliError::usage(failure.message).hint_opt(failure.hint))?,
+        false => (None, Vec::new()),
+    };
+    let has_paid = door.is_some();
+    let prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers, has_paid));
+    about.iter().for_each(|line| output::err(&format!("  {line}\n")));
     if !prepared.lines.is_empty() {
         notes.iter().for_each(|text| output::note(text));
         prepared.lines.iter().for_each(|line| output::err(&format!("  {line}\n")));
@@ -90,7 +100,8 @@ fn with_models(
     if let Some(failure) = prepared.faults.first() {
         return Err(CliError::usage(failure.message.clone()).hint_opt(failure.hint.clone()));
     }
-    let ports = Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), ..ports };
+    let paid = door.map(|door| door as Arc<dyn PaidModels>);
+    let ports = Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), paid, ..ports };
     Ok((ports, prepared.digests))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::check::{self, Node, Place, check, check_value, is_remark, tree, whole_number};
 use super::document::{self, Document};
 use super::schema::{INTERNAL_VARIABLES, KEYS, Key, Kind, OTHER_VARIABLES, Use};
-use super::settings::{ClaudeSettings, Limits, Origin, Settings, ToolSettings};
+use super::settings::{BudgetSettings, ClaudeSettings, Limits, Origin, Settings, ToolSettings, WhenLimited};
 use super::{ConfigError, Consents, Fault, Home, KeyPath, Secret, consent};
 use crate::domain::kinds::{Grant, TaskKind};
 use crate::domain::nearest::nearest;
@@ -226,6 +226,7 @@ impl Layers {
             disabled_tools: list("disabledTools"),
             limits: limits(&document, &self.origins),
             claude,
+            budget: budget(&document),
             ollama_url: text(&document, "ollama.url").unwrap_or_default(),
             model_servers: model_servers(&document),
             find_model_servers: at(&document, "find_model_servers") != Some(&Value::Bool(false)),
@@ -421,6 +422,20 @@ fn tools(document: &Map<String, Value>) -> BTreeMap<String, ToolSettings> {
     section(document, "tools").map(|(name, entry)| (name.clone(), read(entry))).collect()
 }
 
+/// Dollars in millionths.
+fn microdollars(document: &Map<String, Value>, key: &str) -> Option<u64> {
+    // The table bounds it far below what a float counts exactly.
+    at(document, key).and_then(Value::as_f64).map(|usd| (usd * 1e6).round() as u64)
+}
+
+fn budget(document: &Map<String, Value>) -> BudgetSettings {
+    BudgetSettings {
+        day_microdollars_max: microdollars(document, "budget.usd_per_day_max").expect("the table gives it a default"),
+        run_microdollars_max: microdollars(document, "budget.usd_per_run_max"),
+        warn_at_microdollars: microdollars(document, "budget.warn_at_usd"),
+    }
+}
+
 fn claude(document: &Map<String, Value>, api_key: Option<Secret>) -> ClaudeSettings {
     let critical = at(document, "claude_integration.critical_tasks").filter(|list| list.is_array());
     ClaudeSettings {
@@ -432,5 +447,10 @@ fn claude(document: &Map<String, Value>, api_key: Option<Secret>) -> ClaudeSetti
         calls_per_hour_max: small(document, "claude_integration.max_calls_per_hour"),
         critical_tasks: critical
             .map(|list| texts(Some(list)).iter().filter_map(|word| TaskKind::from_word(word)).collect()),
+        when_limited: match text(document, "claude_integration.when_limited").as_deref() {
+            Some("fail") => Some(WhenLimited::Fail),
+            Some("park") => Some(WhenLimited::Park),
+            _ => None,
+        },
     }
 }

@@ -113,7 +113,6 @@ const MODELS: &str = "local models";
 const VALIDATION: &str = "validation by Claude";
 const PLANNING: &str = "planning by Claude";
 const REMOTE: &str = "remote access";
-const BUDGET: &str = "budgets for paid calls";
 const POLICY: &str = "permission modes";
 const STATISTICS: &str = "choice of models by statistics";
 const SESSION: &str = "the interactive session";
@@ -309,13 +308,9 @@ pub const KEYS: &[Key] = &[
         "Task kinds that a person approves first.",
     ),
     key("claude_integration.remote_access.allowed_users", TextList, "[]", "Who may give commands."),
-    key("budget.usd_per_day_max", Number(0.0, 1e9), "10", "Paid calls of one day, in US dollars.")
-        .consent()
-        .later(BUDGET),
-    key("budget.usd_per_run_max", Number(0.0, 1e9), "", "Paid calls of one run, in US dollars.")
-        .consent()
-        .later(BUDGET),
-    key("budget.warn_at_usd", Number(0.0, 1e9), "", "Says so when the day's cost passes this.").later(BUDGET),
+    key("budget.usd_per_day_max", Number(0.0, 1e9), "10", "Paid calls of one local day, in US dollars.").consent(),
+    key("budget.usd_per_run_max", Number(0.0, 1e9), "", "Paid calls of one run, in US dollars.").consent(),
+    key("budget.warn_at_usd", Number(0.0, 1e9), "", "Says so, once, when the day's cost passes this."),
     // Safety and seeing.
     key("permission_mode", Choice(&["ask", "workspace", "full"]), "", "What runs without asking.")
         .variable("OLLMCP_PERMISSION_MODE")

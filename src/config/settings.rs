@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{Consent, KeyPath, Secret};
 use crate::domain::kinds::{Grant, TaskKind};
+pub use crate::domain::ladder::WhenLimited;
 use crate::domain::plan::{ModelServerSpec, RepeatClass};
 
 /// Where a value came from.
@@ -85,6 +86,19 @@ pub struct ClaudeSettings {
     pub calls_per_hour_max: u32,
     /// Kinds that escalate after one failure; `None`: the table of task kinds decides.
     pub critical_tasks: Option<Vec<TaskKind>>,
+    /// What a task does at a limit; `None`: single tasks fail, items wait.
+    pub when_limited: Option<WhenLimited>,
+}
+
+/// Budgets of paid calls, in millionths of a dollar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetSettings {
+    /// One local day.
+    pub day_microdollars_max: u64,
+    /// One run; `None`: as much as the day allows.
+    pub run_microdollars_max: Option<u64>,
+    /// Of a day's cost: passing it is said.
+    pub warn_at_microdollars: Option<u64>,
 }
 
 /// One line of `config show --origin`.
@@ -113,6 +127,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Escalation.
     pub claude: ClaudeSettings,
+    /// Money.
+    pub budget: BudgetSettings,
     /// Address of Ollama.
     pub ollama_url: String,
     /// Model servers beside it, by name.

@@ -48,6 +48,8 @@ pub enum FailureKind {
     ModelMissing,
     /// The task does not fit into the model's window: another rung may have a larger one.
     ContextTooSmall,
+    /// A limit on paid calls: nothing was asked.
+    Limited,
     /// A reply without text and call.
     EmptyReply,
     /// A reply with reasoning and nothing else.
@@ -58,6 +60,8 @@ pub enum FailureKind {
     SlowReply,
     /// A call that could not be read.
     MalformedCall,
+    /// A model that declined to answer.
+    Declined,
     /// A reply that describes a call or its work instead of doing it.
     Described,
     /// A call of a tool that is not offered.
@@ -84,6 +88,8 @@ pub enum FailureKind {
     DiesInIt,
     /// Bad credentials or a permission of the system.
     Denied,
+    /// A paid provider takes nothing more from the account: its spend limit, or an open bill.
+    SpendLimit,
     /// A policy or a person said no.
     Refused,
 }
@@ -99,7 +105,8 @@ impl FailureKind {
             | Self::OutOfMemory
             | Self::Silent
             | Self::ModelMissing
-            | Self::ContextTooSmall => FailureClass::Transient,
+            | Self::ContextTooSmall
+            | Self::Limited => FailureClass::Transient,
             Self::Timeout
             | Self::ToolError
             | Self::TooLarge
@@ -112,6 +119,7 @@ impl FailureKind {
             | Self::CutReply
             | Self::SlowReply
             | Self::MalformedCall
+            | Self::Declined
             | Self::Described
             | Self::NotOffered
             | Self::Ungrounded
@@ -119,9 +127,13 @@ impl FailureKind {
             | Self::Limit
             | Self::Disagreement
             | Self::Conflict => FailureClass::Wrong,
-            Self::Unworkable | Self::Missing | Self::BadInput | Self::UnknownTool | Self::DiesInIt | Self::Denied => {
-                FailureClass::Permanent
-            }
+            Self::Unworkable
+            | Self::Missing
+            | Self::BadInput
+            | Self::UnknownTool
+            | Self::DiesInIt
+            | Self::Denied
+            | Self::SpendLimit => FailureClass::Permanent,
             Self::Refused => FailureClass::Refused,
         }
     }
@@ -150,11 +162,13 @@ impl FailureKind {
             Self::Silent => "silent",
             Self::ModelMissing => "model missing",
             Self::ContextTooSmall => "window too small",
+            Self::Limited => "limit of paid calls",
             Self::EmptyReply => "empty reply",
             Self::ReasoningOnly => "reasoning only",
             Self::CutReply => "cut reply",
             Self::SlowReply => "slow reply",
             Self::MalformedCall => "malformed call",
+            Self::Declined => "declined by the model",
             Self::Described => "described, not called",
             Self::NotOffered => "tool not offered",
             Self::Ungrounded => "ungrounded",
@@ -168,6 +182,7 @@ impl FailureKind {
             Self::UnknownTool => "unknown tool",
             Self::DiesInIt => "server dies in it",
             Self::Denied => "denied",
+            Self::SpendLimit => "spend limit",
             Self::Refused => "refused",
         }
     }
@@ -189,6 +204,9 @@ pub struct Failure {
     /// A tool is the cause: no other model mends it, and no model server is waited for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_tool: bool,
+    /// When the cause passes by itself, in milliseconds since the Unix epoch, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
 }
 
 /// Longest message kept in an event.
@@ -198,7 +216,7 @@ impl Failure {
     /// A failure with a bounded message.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: bounded(message.into()), hint: None, check: None, of_tool: false }
+        Self { kind, message: bounded(message.into()), hint: None, check: None, of_tool: false, until_ms: None }
     }
 
     /// What somebody told, with the hint that stands behind `; hint: ` or on a line of its own.
@@ -228,6 +246,13 @@ impl Failure {
     #[must_use]
     pub fn of_tool(self) -> Self {
         Self { of_tool: true, ..self }
+    }
+
+    /// The same with the time at which its cause passes.
+    #[must_use]
+    pub fn until(mut self, at_ms: Option<u64>) -> Self {
+        self.until_ms = at_ms;
+        self
     }
 
     /// Whether two failures have the same cause as far as one can tell: the same kind and the same check.

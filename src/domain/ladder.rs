@@ -7,6 +7,8 @@
 //! | transient | no such rung | wait for a model server, then the task fails as transient |
 //! | transient, of a tool | tries used up | the task fails |
 //! | transient, of the rung (no such model, window too small) | a rung behind | that one, uncounted; without one the task fails |
+//! | limit of paid calls | `park`, and it frees by itself | the same rung again then, uncounted |
+//! | limit of paid calls | else, a local rung behind | that one, uncounted; without one the task fails |
 //! | wrong | count below the threshold | one local rung on; the last local rung repeats |
 //! | wrong | count at the threshold, a paid rung left | the next paid rung |
 //! | wrong | no paid rung, count at the larger of threshold and local rungs | the task fails |
@@ -17,7 +19,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::{Failure, FailureClass};
+use super::failure::{Failure, FailureClass, FailureKind};
 use super::plan::Retry;
 
 /// One model that may try. Tasks that need no model stand on [`Rung::None`].
@@ -44,6 +46,24 @@ impl Rung {
     }
 }
 
+/// What a task does at a limit of paid calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenLimited {
+    /// It tries the local rungs that are left, then fails with that reason.
+    #[default]
+    Fail,
+    /// It waits until the limit frees.
+    Park,
+}
+
+impl WhenLimited {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    const fn is_fail(&self) -> bool {
+        matches!(self, Self::Fail)
+    }
+}
+
 /// The ladder as one task sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ladder {
@@ -59,6 +79,9 @@ pub struct Ladder {
     /// How long a task waits for a model server that is away, before it fails as transient; 0: not at all.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub server_wait_ms: u64,
+    /// What its tasks do at a limit of paid calls.
+    #[serde(default, skip_serializing_if = "WhenLimited::is_fail")]
+    pub when_limited: WhenLimited,
 }
 
 /// Where a task stands on its ladder.
@@ -143,6 +166,7 @@ impl Ladder {
     pub fn next(&self, rung: &Rung, standing: Standing, failure: &Failure, outside: &Outside<'_>) -> Next {
         let retry = outside.retry;
         match failure.class() {
+            _ if failure.kind == FailureKind::Limited => self.after_limit(standing, failure, outside),
             FailureClass::Permanent | FailureClass::Refused => Next::Fail,
             FailureClass::Transient
                 if !failure.kind.is_of_the_rung() && standing.transient_in_row <= retry.transient_max =>
@@ -152,6 +176,16 @@ impl Ladder {
             FailureClass::Transient if failure.of_tool => Next::Fail,
             FailureClass::Transient => self.after_transient(rung, standing, failure, outside),
             FailureClass::Wrong => self.after_counted(standing),
+        }
+    }
+
+    fn after_limit(&self, standing: Standing, failure: &Failure, outside: &Outside<'_>) -> Next {
+        if let (WhenLimited::Park, Some(until_ms)) = (self.when_limited, failure.until_ms) {
+            return Next::RetryAfter { wait_ms: until_ms.saturating_sub(outside.now_ms).max(1) };
+        }
+        match self.local.get(standing.local as usize + 1) {
+            Some(name) => Next::Try(Rung::Local(name.clone())),
+            None => Next::Fail,
         }
     }
 

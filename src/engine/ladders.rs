@@ -7,7 +7,7 @@ use crate::agent::LadderChoice;
 use crate::agent::roles;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::kinds::TaskKind;
-use crate::domain::ladder::Ladder;
+use crate::domain::ladder::{Ladder, WhenLimited};
 use crate::domain::plan::{Plan, Step, StepKind};
 
 /// What a task waits for a model server that is away, where nothing else is configured: 30 minutes.
@@ -34,6 +34,10 @@ pub struct Ladders {
     pub free_servers: std::collections::BTreeSet<String>,
     /// Families of models by rung, as their servers say.
     pub families: BTreeMap<String, String>,
+    /// Paid rungs may be climbed; a ladder that names none has `claude` as its last.
+    pub has_paid: bool,
+    /// What tasks do at a limit of paid calls; `None`: items wait, single tasks fail.
+    pub when_limited: Option<WhenLimited>,
 }
 
 impl Default for Ladders {
@@ -46,6 +50,8 @@ impl Default for Ladders {
             server_wait_ms: SERVER_WAIT_MS,
             free_servers: std::collections::BTreeSet::new(),
             families: BTreeMap::new(),
+            has_paid: false,
+            when_limited: None,
         }
     }
 }
@@ -58,9 +64,13 @@ impl Ladders {
     pub fn of(&self, plan: &Plan, step: &Step, card: Option<&AgentCard>) -> Result<Ladder, Failure> {
         let StepKind::Agent { name, prompt: Some(_), .. } = &step.kind else { return Ok(Ladder::default()) };
         let rungs = self.rungs(plan, step, card)?;
-        // Paid rungs come with the next version; the start says that they are left out.
-        let local: Vec<String> = rungs.into_iter().filter(|rung| !is_paid(rung)).collect();
-        if local.is_empty() {
+        let (mut paid, local): (Vec<String>, Vec<String>) = rungs.into_iter().partition(|rung| is_paid(rung));
+        if !self.has_paid {
+            paid.clear();
+        } else if paid.is_empty() {
+            paid.push(CLAUDE.to_owned());
+        }
+        if local.is_empty() && paid.is_empty() {
             let message = format!("step `{}` asks a model, and its ladder has no local one", step.id);
             return Err(Failure::new(FailureKind::BadInput, message)
                 .hint("name one in `ladders` of the configuration or the plan, as in `default: [ollama:qwen3:8b]`"));
@@ -69,10 +79,14 @@ impl Ladders {
         let threshold = step.threshold.unwrap_or_else(|| if self.is_critical(step, name) { 1 } else { self.threshold });
         Ok(Ladder {
             local,
-            paid: Vec::new(),
+            paid,
             threshold: threshold.max(1),
             seconds,
             server_wait_ms: self.server_wait_ms,
+            when_limited: self.when_limited.unwrap_or_else(|| match step.for_each {
+                Some(_) => WhenLimited::Park,
+                None => WhenLimited::Fail,
+            }),
         })
     }
 
@@ -106,7 +120,7 @@ impl Ladders {
         let Some(agree) = &step.agree else { return Ok(Vec::new()) };
         let mut seconds: Vec<String> = agree.with.iter().cloned().collect();
         seconds.extend(local.iter().filter(|rung| Some(*rung) != agree.with.as_ref()).cloned());
-        let is_other = |rung: &String| self.family(rung) != self.family(&local[0]);
+        let is_other = |rung: &String| local.first().is_none_or(|first| self.family(rung) != self.family(first));
         if agree.with.is_none() && !seconds.iter().any(is_other) {
             let message =
                 format!("step `{}` has `agree`, and its ladder has no local model of another family", step.id);
@@ -135,8 +149,11 @@ impl Ladders {
     }
 }
 
+/// The paid rung with the configured model.
+pub const CLAUDE: &str = "claude";
+
 /// Whether a rung costs money.
 #[must_use]
 pub fn is_paid(rung: &str) -> bool {
-    rung == "claude" || rung.starts_with("claude:")
+    rung == CLAUDE || rung.starts_with("claude:")
 }

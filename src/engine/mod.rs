@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod broker;
 pub mod jobs;
 pub mod ladders;
+pub mod paid;
 pub mod registry;
 pub mod roles;
 pub mod root;
@@ -151,6 +152,8 @@ pub struct Ports {
     pub model_servers: ModelServers,
     /// The broker, for attempts.
     pub models: Arc<dyn Models>,
+    /// Who sells answers; `None`: nobody, so no task climbs a paid rung.
+    pub paid: Option<Arc<dyn paid::PaidModels>>,
     /// Databases.
     pub databases: Arc<dyn Databases>,
     /// The agents by name.

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -28,6 +28,8 @@ pub(super) const LISTING_MS_MAX: u64 = 30_000;
 const REFUSAL_MS_MAX: u64 = 5_000;
 /// Longest body of a refusal that is read.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// Longest name of a request that is kept.
+const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Longest list or description.
 const LISTING_BYTES_MAX: usize = 16 << 20;
 
@@ -36,7 +38,38 @@ pub(super) struct Http {
     client: Client,
     address: Address,
     key: Option<Key>,
-    authorization: Option<HeaderValue>,
+    /// The key's header, where there is a key, and what else goes with every request.
+    headers: HeaderMap,
+    reading: Reading,
+}
+
+/// How a server's refusals are read.
+pub(super) type Reading = fn(&Asked<'_>, &Refused) -> ModelError;
+
+/// A whole answer with a status other than 2xx.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    /// Its first bytes.
+    pub(super) body: Vec<u8>,
+    pub(super) retry_after_ms: Option<u64>,
+}
+
+/// Why there is no answer to read, and what may have happened nevertheless.
+#[derive(Debug)]
+pub(super) struct Unopened {
+    pub(super) error: ModelError,
+    /// A model may have begun to answer: the request went out, and nobody said that it was turned away.
+    pub(super) may_have_begun: bool,
+    /// The server's own name for the request.
+    pub(super) request_id: Option<String>,
+}
+
+impl From<Unopened> for ModelError {
+    fn from(unopened: Unopened) -> Self {
+        unopened.error
+    }
 }
 
 impl fmt::Debug for Http {
@@ -48,6 +81,18 @@ impl fmt::Debug for Http {
 impl Http {
     /// A client for one server. A key that is given beats the user and password of the address.
     pub(super) fn new(address: Address, key: Option<Key>) -> Result<Self, ModelError> {
+        let reading: Reading =
+            |asked, refused| asked.refusal(refused.status, &Told::of_body(&refused.body), refused.retry_after_ms);
+        Self::with(address, key, HeaderMap::new(), reading)
+    }
+
+    /// The same with headers for every request and another reading of refusals.
+    pub(super) fn with(
+        address: Address,
+        key: Option<Key>,
+        mut headers: HeaderMap,
+        reading: Reading,
+    ) -> Result<Self, ModelError> {
         // The second time it is there already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
@@ -69,18 +114,15 @@ impl Http {
         let fault = |message: String| ModelError::Protocol { server: server.clone(), message };
         let client = builder.build().map_err(|error| fault(format!("no HTTP client: {}", deepest(&error))))?;
         let key = key.or_else(|| address.key().cloned());
-        let authorization = match &key {
-            None => None,
-            Some(key) => {
-                let mut value = HeaderValue::from_str(key.header()).map_err(|_| ModelError::Denied {
-                    server: server.clone(),
-                    message: "the key holds characters that no header may hold".to_owned(),
-                })?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
-        Ok(Self { client, address, key, authorization })
+        if let Some(key) = &key {
+            let mut value = HeaderValue::from_str(key.header()).map_err(|_| ModelError::Denied {
+                server: server.clone(),
+                message: "the key holds characters that no header may hold".to_owned(),
+            })?;
+            value.set_sensitive(true);
+            headers.insert(key.header_name(), value);
+        }
+        Ok(Self { client, address, key, headers, reading })
     }
 
     pub(super) fn shown(&self) -> &str {
@@ -103,23 +145,51 @@ impl Http {
         asked: Asked<'_>,
         deadline: Instant,
         late: impl FnOnce() -> ModelError,
-    ) -> Result<Response, ModelError> {
-        let mut request = match body {
+    ) -> Result<Response, Unopened> {
+        let request = match body {
             None => self.client.get(url),
             Some(body) => self.client.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string()),
         };
-        if let Some(value) = &self.authorization {
-            request = request.header(AUTHORIZATION, value.clone());
-        }
-        let answer = match timeout_at(deadline, request.send()).await {
-            Err(_) => return Err(late()),
-            Ok(Err(error)) => return Err(no_answer(asked, &error)),
+        let answer = match timeout_at(deadline, request.headers(self.headers.clone()).send()).await {
+            Err(_) => return Err(Unopened { error: late(), may_have_begun: true, request_id: None }),
+            Ok(Err(error)) => {
+                let may_have_begun = !error.is_connect() && !error.is_builder();
+                return Err(Unopened { error: no_answer(asked, &error), may_have_begun, request_id: None });
+            }
             Ok(Ok(answer)) => answer,
         };
         if answer.status().is_success() {
             return Ok(answer);
         }
-        Err(refusal(answer, asked, deadline).await)
+        Err(self.refusal(answer, asked, deadline).await)
+    }
+
+    async fn refusal(&self, mut answer: Response, asked: Asked<'_>, deadline: Instant) -> Unopened {
+        let status = answer.status().as_u16();
+        let request_id = request_id(answer.headers());
+        let deadline = deadline.min(later(Instant::now(), REFUSAL_MS_MAX));
+        if (300..400).contains(&status) {
+            let target = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            // Of a foreign address only what names the place: its query may hold anything.
+            let place = reqwest::Url::parse(target).ok().and_then(|url| url.host_str().map(str::to_owned));
+            let place = place.unwrap_or_else(|| "another place".to_owned());
+            let error = asked.not_protocol(format!("HTTP {status}, a redirect to `{place}`, which is not followed"));
+            return Unopened { error, may_have_begun: false, request_id };
+        }
+        let mut body = Vec::new();
+        // The status has been said; words that do not come in time are missed, not waited for.
+        while let Ok(Ok(Some(chunk))) = timeout_at(deadline, answer.chunk()).await {
+            let room = REFUSAL_BYTES_MAX - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if body.len() == REFUSAL_BYTES_MAX {
+                break;
+            }
+        }
+        let retry_after_ms = retry_after_ms(answer.headers());
+        let refused = Refused { status, headers: answer.headers().clone(), body, retry_after_ms };
+        // What a proxy says when it lost sight of the server behind it.
+        let may_have_begun = matches!(status, 408 | 502 | 504 | 520..=527 | 530);
+        Unopened { error: (self.reading)(&asked, &refused), may_have_begun, request_id }
     }
 
     /// Asks for one JSON document. `None` as body is a GET.
@@ -154,27 +224,11 @@ pub(super) fn excerpt(bytes: &[u8], why: &str) -> String {
     format!("{why} in `{}`", readable(&String::from_utf8_lossy(start)).chars().take(120).collect::<String>())
 }
 
-async fn refusal(mut answer: Response, asked: Asked<'_>, deadline: Instant) -> ModelError {
-    let status = answer.status().as_u16();
-    let retry_after_ms = retry_after_ms(answer.headers());
-    let deadline = deadline.min(later(Instant::now(), REFUSAL_MS_MAX));
-    if (300..400).contains(&status) {
-        let target = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        // Of a foreign address only what names the place: its query may hold anything.
-        let place = reqwest::Url::parse(target).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let place = place.unwrap_or_else(|| "another place".to_owned());
-        return asked.not_protocol(format!("HTTP {status}, a redirect to `{place}`, which is not followed"));
-    }
-    let mut body = Vec::new();
-    // The status has been said; words that do not come in time are missed, not waited for.
-    while let Ok(Ok(Some(chunk))) = timeout_at(deadline, answer.chunk()).await {
-        let room = REFUSAL_BYTES_MAX - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == REFUSAL_BYTES_MAX {
-            break;
-        }
-    }
-    asked.refusal(status, &Told::of_body(&body), retry_after_ms)
+/// The name that a server gives to a request: for asking its makers.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("request-id").or_else(|| headers.get("x-request-id"))?.to_str().ok()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
+    (!text.is_empty() && text.len() <= REQUEST_ID_BYTES_MAX && text.chars().all(is_plain)).then(|| text.to_owned())
 }
 
 /// Why there is no head of an answer.
@@ -230,9 +284,14 @@ fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
         return Some(whole_ms(seconds * 1000.0));
     }
     let until = http_date(wanted)?;
-    // The server's own clock, where it tells it: only the span between the two counts.
-    let now = text(DATE.as_str()).and_then(http_date).unwrap_or_else(jiff::Timestamp::now);
-    Some(u64::try_from(until.as_millisecond().saturating_sub(now.as_millisecond())).unwrap_or(0))
+    Some(until_ms(headers, until))
+}
+
+/// From now to a moment that a server names, by the server's own clock where it tells it.
+pub(super) fn until_ms(headers: &HeaderMap, until: jiff::Timestamp) -> u64 {
+    let told = headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(http_date);
+    let now = told.unwrap_or_else(jiff::Timestamp::now);
+    u64::try_from(until.as_millisecond().saturating_sub(now.as_millisecond())).unwrap_or(0)
 }
 
 #[expect(

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+const AUTHORIZATION: &str = "authorization";
+
 /// A key or the value of an `Authorization` header. Its `Debug` says nothing, and it has no `Display` and no serde.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
+    name: &'static str,
     header: String,
     parts: Vec<String>,
 }
@@ -14,7 +17,15 @@ impl Key {
     #[must_use]
     pub fn bearer(text: &str) -> Option<Self> {
         let text = text.trim();
-        (!text.is_empty()).then(|| Self { header: format!("Bearer {text}"), parts: vec![text.to_owned()] })
+        let header = format!("Bearer {text}");
+        (!text.is_empty()).then(|| Self { name: AUTHORIZATION, header, parts: vec![text.to_owned()] })
+    }
+
+    /// A key that is sent as `x-api-key: …`, as Anthropic's interface has it; `None` when the text is empty.
+    #[must_use]
+    pub fn api(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self { name: "x-api-key", header: text.to_owned(), parts: vec![text.to_owned()] })
     }
 
     /// A user with a password, sent as `Authorization: Basic …`.
@@ -23,7 +34,12 @@ impl Key {
         let encoded = base64(format!("{user}:{password}").as_bytes());
         let mut parts = vec![encoded.clone()];
         parts.extend((!password.is_empty()).then(|| password.to_owned()));
-        Self { header: format!("Basic {encoded}"), parts }
+        Self { name: AUTHORIZATION, header: format!("Basic {encoded}"), parts }
+    }
+
+    /// The header that carries it.
+    pub(super) fn header_name(&self) -> &'static str {
+        self.name
     }
 
     /// The header's value: for a request, never for a message.
@@ -74,7 +90,12 @@ mod tests {
         assert_eq!(format!("{key:?}"), "(secret)");
         assert_eq!(key.header(), "Bearer sk-123456");
         assert_eq!(key.hide_in("bad key sk-123456!"), "bad key (secret)!");
-        assert_eq!(Key::bearer("  "), None);
+        assert_eq!((Key::bearer("  "), Key::api(" ")), (None, None));
+        let key = Key::api("sk-ant-1\n").unwrap();
+        assert_eq!(
+            (format!("{key:?}").as_str(), key.header_name(), key.header()),
+            ("(secret)", "x-api-key", "sk-ant-1")
+        );
         let key = Key::basic("Aladdin", "open sesame");
         assert_eq!(key.header(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(key.hide_in("open sesame, QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), "(secret), (secret)");

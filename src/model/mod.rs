@@ -10,7 +10,11 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::bill::Billed;
+
 pub mod address;
+pub mod bill;
+pub mod claude;
 mod fault;
 mod frames;
 mod http;
@@ -50,6 +54,9 @@ pub struct Message {
     /// For a result: the tool's name as offered, and the id of the call where it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_of: Option<ResultOf>,
+    /// A reply's [`Reply::echo`], given back as it came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub echo: Vec<Value>,
 }
 
 /// Which call a result belongs to.
@@ -66,7 +73,7 @@ impl Message {
     /// A message without calls.
     #[must_use]
     pub fn new(speaker: Speaker, text: impl Into<String>) -> Self {
-        Self { speaker, text: text.into(), calls: Vec::new(), result_of: None }
+        Self { speaker, text: text.into(), calls: Vec::new(), result_of: None, echo: Vec::new() }
     }
 }
 
@@ -148,22 +155,66 @@ pub struct Request {
 }
 
 /// Why a model stopped writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
     /// It was ready.
+    #[default]
     End,
     /// The limit of tokens, or the window was full: what is there is cut off.
     Length,
+    /// The window was full, where the server tells that apart from the limit.
+    Window,
+    /// It was stopped between two of the server's own tools: not the end of a turn.
+    Paused,
+    /// It declined to answer; [`Reply::note`] says why, where the server does. Nothing of the text counts.
+    Declined,
+}
+
+impl Stop {
+    /// Whether the answer is not whole: nothing of it counts.
+    #[must_use]
+    pub const fn is_cut(self) -> bool {
+        matches!(self, Self::Length | Self::Window | Self::Paused)
+    }
 }
 
 /// Tokens as the server counted them; 0 where it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// Read.
+    /// Read, those of a cache included.
     pub prompt: u64,
-    /// Written.
+    /// Written, reasoning included.
     pub reply: u64,
+    /// Of those read, the ones that were kept for five minutes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_5m: u64,
+    /// Of those read, the ones that were kept for an hour.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_1h: u64,
+    /// Of those read, the ones that had been kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_read: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Tokens {
+    /// Read and written, without a cache.
+    #[must_use]
+    pub const fn new(prompt: u64, reply: u64) -> Self {
+        Self { prompt, reply, cache_write_5m: 0, cache_write_1h: 0, cache_read: 0 }
+    }
+
+    /// Of those read, the ones that no cache had to do with.
+    #[must_use]
+    pub const fn uncached(&self) -> u64 {
+        let cached = self.cache_write_5m.saturating_add(self.cache_write_1h).saturating_add(self.cache_read);
+        self.prompt.saturating_sub(cached)
+    }
 }
 
 /// How long one answer took.
@@ -180,7 +231,7 @@ pub struct Timing {
 }
 
 /// A whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// The text, as it came.
     pub text: String,
@@ -192,6 +243,12 @@ pub struct Reply {
     pub calls: Vec<NativeCall>,
     /// Why it ended.
     pub stop: Stop,
+    /// The server's words for that, where it has any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// The turn in the server's own form, where the next request must repeat it as it was (signed reasoning).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub echo: Vec<Value>,
     /// Tokens.
     pub tokens: Tokens,
     /// Time.
@@ -218,6 +275,66 @@ pub enum ModelError {
         message: String,
         /// Wait that it asked for.
         retry_after_ms: Option<u64>,
+    },
+    /// A paid server counts its customer's requests or tokens, and the count is full.
+    #[error("`{server}` limits the rate of requests: {message}")]
+    RateLimited {
+        /// The server's address.
+        server: String,
+        /// Its words, and which of its limits it was.
+        message: String,
+        /// Wait that it asked for.
+        retry_after_ms: Option<u64>,
+    },
+    /// A paid server has too much to do for all its customers.
+    #[error("`{server}` is overloaded: {message}")]
+    Overloaded {
+        /// The server's address.
+        server: String,
+        /// Its words.
+        message: String,
+        /// Wait that it asked for.
+        retry_after_ms: Option<u64>,
+    },
+    /// The account's own limit of spending is reached: waiting minutes changes nothing.
+    #[error("the account has reached its spend limit at `{server}`: {message}")]
+    SpendLimit {
+        /// The server's address.
+        server: String,
+        /// Its words.
+        message: String,
+    },
+    /// The account has no credit, or its bill is not paid.
+    #[error("`{server}` wants to be paid first: {message}")]
+    Unpaid {
+        /// The server's address.
+        server: String,
+        /// Its words.
+        message: String,
+    },
+    /// A paid server does not know the key.
+    #[error("`{server}` does not take the key: {message}")]
+    BadKey {
+        /// The server's address.
+        server: String,
+        /// Its words.
+        message: String,
+    },
+    /// The key is good and may not do this.
+    #[error("`{server}` does not allow this to the key: {message}")]
+    Forbidden {
+        /// The server's address.
+        server: String,
+        /// Its words.
+        message: String,
+    },
+    /// The server understood the request and found a fault in it.
+    #[error("`{model}` was asked in a way that its server refuses: {message}")]
+    BadRequest {
+        /// The model.
+        model: String,
+        /// The server's words.
+        message: String,
     },
     /// The model does not fit into memory, or its runner died.
     #[error("`{model}` ran out of memory or died: {message}")]
@@ -321,6 +438,47 @@ pub enum ModelError {
     },
 }
 
+impl ModelError {
+    /// The wait that the server asked for.
+    #[must_use]
+    pub const fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Busy { retry_after_ms, .. }
+            | Self::RateLimited { retry_after_ms, .. }
+            | Self::Overloaded { retry_after_ms, .. } => *retry_after_ms,
+            _ => None,
+        }
+    }
+
+    /// What to try, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let words = match self {
+            Self::NoSuchModel { model, .. } if claude::is_claude(model) => {
+                "take another id: the console of the account lists those that it may use"
+            }
+            Self::NoSuchModel { model, .. } => {
+                return Some(format!(
+                    "fetch it (with Ollama: `ollmcp models pull {model}`), or take another model into the ladder"
+                ));
+            }
+            Self::BadKey { .. } => {
+                "check the key: `claude_integration.api_key` in the configuration, or `ANTHROPIC_API_KEY`"
+            }
+            Self::Denied { .. } => "check the server's key: `model_servers` in the configuration",
+            Self::RateLimited { .. } => "lower `max_calls_per_hour`, or let fewer attempts run at once",
+            Self::Overloaded { .. } => "wait, or take a second paid model into the ladder",
+            Self::SpendLimit { .. } => "raise the spend limit in the provider's console, or wait for the next month",
+            Self::Unpaid { .. } => "add credit in the provider's console",
+            Self::Forbidden { .. } => "take a key of a workspace that may use this model",
+            Self::BadRequest { .. } => "look at the step's schema and tools: the server names what it does not take",
+            Self::PromptTooLong { .. } => "shorten the step's prompt and inputs, or take a model with a larger window",
+            _ => return None,
+        };
+        Some(words.to_owned())
+    }
+}
+
 /// What a model can do, as its server says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
@@ -416,6 +574,11 @@ pub trait ModelServer: Send + Sync + Debug + 'static {
     /// # Errors
     /// Every variant of [`ModelError`].
     fn chat<'a>(&'a self, request: &'a Request, notices: &'a dyn Notices) -> BoxFuture<'a, Result<Reply, ModelError>>;
+
+    /// The same with what it cost, also where there is no answer. A future that is dropped leaves that unknown.
+    fn chat_billed<'a>(&'a self, request: &'a Request, notices: &'a dyn Notices) -> BoxFuture<'a, Billed> {
+        Box::pin(async move { Billed::of_free(request, self.chat(request, notices).await) })
+    }
 
     /// All models that it has.
     ///

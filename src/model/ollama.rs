@@ -206,7 +206,8 @@ fn reply(said: Said, last: &wire::Line, first_token_ms: u64, whole_ms: u64) -> R
         thinking: said.thinking,
         calls: said.calls,
         stop: last.stop(),
-        tokens: Tokens { prompt: last.prompt_eval_count, reply: last.eval_count },
+        tokens: Tokens::new(last.prompt_eval_count, last.eval_count),
         timing: Timing { first_token_ms, whole_ms, load_ms: last.load_duration / NANOS_PER_MS, writing_ms },
+        ..Reply::default()
     }
 }

@@ -94,8 +94,9 @@ impl OpenAi {
             thinking: said.thinking,
             calls: said.calls,
             stop,
-            tokens: Tokens { prompt: figures.prompt_tokens, reply: figures.reply_tokens },
+            tokens: Tokens::new(figures.prompt_tokens, figures.reply_tokens),
             timing: Timing { first_token_ms, whole_ms, load_ms: 0, writing_ms },
+            ..Reply::default()
         })
     }
 

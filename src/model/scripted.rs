@@ -217,8 +217,8 @@ impl ModelServer for Scripted {
 #[must_use]
 pub fn said(text: impl Into<String>) -> Reply {
     let text = text.into();
-    let tokens = Tokens { prompt: 0, reply: u64::try_from(text.len().div_ceil(4)).unwrap_or(u64::MAX) };
-    Reply { text, thinking: String::new(), calls: Vec::new(), stop: Stop::End, tokens, timing: Timing::default() }
+    let tokens = Tokens::new(0, u64::try_from(text.len().div_ceil(4)).unwrap_or(u64::MAX));
+    Reply { text, tokens, ..Reply::default() }
 }
 
 /// A reply that is one call in the server's own form.

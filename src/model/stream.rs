@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fault::Asked;
 use super::frames::{Frames, Framing, PART_BYTES_MAX, Part};
-use super::http::{Http, deepest, excerpt};
+use super::http::{Http, Unopened, deepest, excerpt, request_id};
 use super::watch::{Late, Watch};
 use super::{ModelError, NativeCall, Notices, TimeLimits};
 
@@ -38,7 +38,7 @@ impl<'a> Answer<'a> {
         asked: Asked<'a>,
         limits: TimeLimits,
         framing: fn(&str) -> Framing,
-    ) -> Result<Self, ModelError> {
+    ) -> Result<Self, Unopened> {
         let sent = Instant::now();
         let watch = Watch::new(limits, sent);
         let late = || Late::NoFirstToken.error(&limits, asked.model);
@@ -46,10 +46,16 @@ impl<'a> Answer<'a> {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind == "text/html" {
-            return Err(asked.not_protocol("a web page instead of an answer"));
+            let error = asked.not_protocol("a web page instead of an answer");
+            return Err(Unopened { error, may_have_begun: false, request_id: request_id(response.headers()) });
         }
         let frames = Frames::new(framing(&kind));
         Ok(Self { response, frames, watch, limits, asked, is_over: false, is_known: false, part_began: sent })
+    }
+
+    /// The name that the server gave to the request.
+    pub(super) fn request_id(&self) -> Option<String> {
+        request_id(self.response.headers())
     }
 
     /// The next part as JSON text; `None` when the body has ended as bodies do.

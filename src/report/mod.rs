@@ -7,6 +7,7 @@ pub mod line;
 pub mod models;
 pub mod progress;
 pub mod text;
+pub mod usage;
 
 /// Version of every JSON shape that a verb prints.
 pub const SHAPE_VERSION: u32 = 1;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bolero::check;
 use ollmcp::agent::calls::{Offered, Read, read, without_reasoning};
-use ollmcp::model::{NativeCall, Reply, Stop, Timing, Tokens};
+use ollmcp::model::{NativeCall, Reply, Stop};
 use serde_json::{Value, json};
 
 /// Pieces that make faults likely where they meet.
@@ -129,14 +129,7 @@ fn offered() -> Vec<Offered> {
 }
 
 fn reply(text: String) -> Reply {
-    Reply {
-        text,
-        thinking: String::new(),
-        calls: Vec::new(),
-        stop: Stop::End,
-        tokens: Tokens::default(),
-        timing: Timing::default(),
-    }
+    Reply { text, ..Reply::default() }
 }
 
 fn holds(reply: &Reply, offered: &[Offered]) {

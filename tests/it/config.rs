@@ -8,7 +8,8 @@ use ollmcp::config::edit::{default_config_text, set_key, with_key};
 use ollmcp::config::project::{self, ProjectError};
 use ollmcp::config::shipped::{FoundPlan, find_plan, plan_names};
 use ollmcp::config::{
-    ConfigError, Consents, Flags, Given, Home, KeyPath, Origin, Settings, check, consent, docs, document, resolve,
+    ConfigError, Consents, Flags, Given, Home, KeyPath, Origin, Settings, WhenLimited, check, consent, docs, document,
+    resolve,
 };
 use ollmcp::domain::kinds::{Grant, TaskKind};
 use ollmcp::domain::plan::RepeatClass;
@@ -280,6 +281,23 @@ fn the_documented_variables_go_over_the_file() {
     assert_eq!(settings.warnings, ["variable `OLLMCP_ATEMPTS_MAX` is not known; did you mean `OLLMCP_ATTEMPTS_MAX`?"]);
     let faults = World::new().variable("OLLMCP_ATTEMPTS_MAX", "many").faults();
     assert_eq!(faults, ["limits.attempts_max must be a whole number from 1 to 512, and is the text \"many\""]);
+}
+
+#[test]
+fn limits_of_paid_calls_count_and_are_no_later_part() {
+    let defaults = World::new().settings();
+    assert_eq!((defaults.claude.calls_per_hour_max, defaults.budget.day_microdollars_max), (50, 10_000_000));
+    assert_eq!((defaults.budget.run_microdollars_max, defaults.budget.warn_at_microdollars), (None, None));
+    assert_eq!(defaults.claude.when_limited, None);
+    let budget = json!({ "usd_per_day_max": 2.5, "usd_per_run_max": 0.000001, "warn_at_usd": 2 });
+    let claude = json!({ "max_calls_per_hour": 0, "when_limited": "park" });
+    let set = World::new().user(json!({ "budget": budget, "claude_integration": claude })).settings();
+    assert_eq!((set.claude.calls_per_hour_max, set.claude.when_limited), (0, Some(WhenLimited::Park)));
+    assert_eq!((set.budget.day_microdollars_max, set.budget.run_microdollars_max), (2_500_000, Some(1)));
+    assert_eq!(set.budget.warn_at_microdollars, Some(2_000_000));
+    assert_eq!(set.notes, Vec::<String>::new());
+    let limits = ollmcp::app::money::limits(&set, Some(7));
+    assert_eq!((limits.calls_per_hour_max, limits.run_microdollars_max), (0, Some(7)), "`--budget` goes over the file");
 }
 
 #[test]

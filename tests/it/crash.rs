@@ -4,6 +4,7 @@
 //! the long forms on, `CRASH_SEED=N` repeats a random one.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail a test by panicking, too")]
 
+mod claude;
 mod dump;
 mod effects;
 mod large;

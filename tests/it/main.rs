@@ -1,8 +1,11 @@
 //! One test crate, many modules: each proves one room or one promise on real parts.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail as tests do")]
 
+mod account;
 mod agents;
+mod anthropic_server;
 mod calls;
+mod claude;
 mod config;
 mod core;
 mod crash;
@@ -21,6 +24,7 @@ mod pdf;
 mod plan_file;
 mod real_model;
 mod reference;
+mod scripted;
 mod staging;
 mod state;
 mod tidy;

@@ -8,6 +8,9 @@ use ollmcp::cli::{Args, Exit};
 use ollmcp::domain::event::Event;
 use ollmcp::engine::roles::ROLES;
 use ollmcp::engine::tree::{RESTART_WINDOW_MS, TREE};
+use ollmcp::model::Tokens;
+use ollmcp::model::claude::catalogue::{Catalogue, ModelCard};
+use ollmcp::model::claude::prices::Prices;
 
 use crate::tidy::fresh;
 
@@ -287,4 +290,91 @@ fn the_page_about_the_socket_is_fresh() {
          usable, 404 for an id that is not there, 409 for what the run refuses, 5xx for trouble of the process.\n",
     );
     fresh("docs/reference/api.md", &out);
+}
+
+#[test]
+fn the_page_about_claudes_models_is_fresh() {
+    let as_of = Catalogue::on("2026-11-25".parse().unwrap()).as_of();
+    let catalogue = Catalogue::on(as_of);
+    let mut out = format!("# Claude: models and prices\n\n{}\n", made_from("`src/model/claude/models.json`"));
+    let _ = writeln!(
+        out,
+        "As of {as_of}. From: {}.\n\n\
+         US dollars for a million tokens. `5m` and `1h` are tokens that are kept in a cache for so long, `read` those that come\n\
+         from one. Where a model has two prices, the length of the whole prompt decides for all tokens of the request.\n\n\
+         | model | prompt | input | output | 5m | 1h | read | window | longest answer | best for |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        catalogue.source()
+    );
+    let is_there = |card: &&ModelCard| card.retired.is_none_or(|day| day > as_of);
+    for card in catalogue.cards().iter().filter(is_there) {
+        for (at, step) in card.prices.steps().iter().enumerate() {
+            let id = if at == 0 { format!("`{}`", card.id) } else { String::new() };
+            let prompt = match step.prompt_tokens_max {
+                Some(max) => format!("up to {max}"),
+                None if at > 0 => "longer".to_owned(),
+                None => "any".to_owned(),
+            };
+            let Prices { input, output, cache_write_5m, cache_write_1h, cache_read } = step.prices;
+            let _ = writeln!(
+                out,
+                "| {id} | {prompt} | {input} | {output} | {cache_write_5m} | {cache_write_1h} | {cache_read} | {} | {} | {} |",
+                card.context_tokens,
+                card.reply_tokens_max,
+                cell(&card.best_for)
+            );
+        }
+    }
+    out.push_str(
+        "\n## Ids that are replaced\n\n\
+         An id of a model that is retired, or that never was, is not sent: the model beside it is, and this is said. An id that\n\
+         is in neither table is sent as it is, and priced as the dearest model that is known, class by class.\n\n\
+         | id | from | is sent |\n| --- | --- | --- |\n",
+    );
+    let replaced = catalogue.cards().iter().filter(|card| card.replacement.is_some());
+    for card in replaced {
+        let ids: Vec<String> = std::iter::once(&card.id).chain(&card.aliases).map(|id| format!("`{id}`")).collect();
+        let (day, other) = (card.retired.unwrap(), card.replacement.as_ref().unwrap());
+        let _ = writeln!(out, "| {} | {day} | `{other}` |", ids.join(", "));
+    }
+    for (id, other) in catalogue.never_existed() {
+        let _ = writeln!(out, "| `{id}` | never was | `{other}` |");
+    }
+    out.push_str(
+        "\n## What an escalation costs\n\n\
+         2,000 tokens read and 1,000 written: by the prices in the specification of the prior program, and by today's prices of\n\
+         what is sent. Its prices can be set as prices of your own.\n\n\
+         | id in the specification | its price | one | ten in 100 tasks | is sent | one today | ten today |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    let dollars = |microdollars: u64| format!("{}.{:04}", microdollars / 1_000_000, microdollars % 1_000_000 / 100);
+    let escalation = Tokens::new(2_000, 1_000);
+    for (id, input, output) in [
+        ("claude-3-5-haiku-20241022", "1", "5"),
+        ("claude-3-5-sonnet-20241022", "3", "15"),
+        ("claude-opus-4-20250514", "5", "25"),
+        ("claude-opus-4-5-20250514", "15", "75"),
+    ] {
+        let prices = Prices::usual(input.parse().unwrap(), output.parse().unwrap());
+        let then = catalogue.clone().with_prices(id, prices).cost(id, &escalation).microdollars;
+        let now = catalogue.cost(id, &escalation).microdollars;
+        let _ = writeln!(
+            out,
+            "| `{id}` | {input} / {output} | {} | {} | `{}` | {} | {} |",
+            dollars(then),
+            dollars(10 * then),
+            catalogue.resolve(id).sent,
+            dollars(now),
+            dollars(10 * now)
+        );
+    }
+    let sonnet = "claude-3-5-sonnet-20241022";
+    let then = catalogue.clone().with_prices(sonnet, Prices::usual("3".parse().unwrap(), "15".parse().unwrap()));
+    let _ = writeln!(
+        out,
+        "\nAll 100 tasks on Sonnet: {} then, {} today.",
+        dollars(100 * then.cost(sonnet, &escalation).microdollars),
+        dollars(100 * catalogue.cost(sonnet, &escalation).microdollars)
+    );
+    fresh("docs/reference/claude_models.md", &ended(&out));
 }

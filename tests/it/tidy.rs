@@ -22,6 +22,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tool", &["domain", "os"]),
     ("database", &["domain", "os"]),
     ("pdf", &["domain", "os"]),
+    // What paid calls cost. It calls nobody: who may pay for what is asked of it.
+    ("account", &["domain", "os"]),
     // Looks at what was done: expressions (`plan_file`), databases, files (`os` says where a path leads). It calls no
     // tool and decides nothing.
     ("evidence", &["domain", "plan_file", "database", "os"]),

@@ -145,10 +145,14 @@ fn outcome(reply: &Reply, offers: Offers<'_>) -> Result<Read, Unread> {
     }
     let stripped = without_reasoning(&reply.text);
     let said = without_end_marks(&stripped.text).trim_matches(['\u{200b}', '\u{feff}', '\u{2060}']).trim();
+    if reply.stop == Stop::Declined {
+        let why = if reply.note.is_empty() { "it does not say why" } else { &reply.note };
+        return Err(Unread::new(FailureKind::Declined, format!("the model declined to answer: {why}")));
+    }
     if said.is_empty() && reply.calls.is_empty() && !has_channelled_call(&reply.text) {
         return Err(nothing_said(reply, stripped.had_reasoning));
     }
-    if reply.stop == Stop::Length {
+    if reply.stop.is_cut() {
         return Err(Unread::new(
             FailureKind::CutReply,
             "the reply was cut off at the limit of its length; nothing of it counts; answer shorter",
@@ -255,7 +259,7 @@ fn nothing_said(reply: &Reply, had_reasoning: bool) -> Unread {
             FailureKind::ReasoningOnly,
             "the reply is reasoning only; say the answer or call a tool, without reasoning first",
         )
-    } else if reply.stop == Stop::Length {
+    } else if reply.stop.is_cut() {
         Unread::new(FailureKind::CutReply, "the reply was cut off before its first word; answer shorter")
     } else {
         Unread::new(FailureKind::EmptyReply, "the reply is empty: no text and no call that arrived")

@@ -4,7 +4,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Timing, Tokens};
 
 pub(super) fn tool(name: &str, properties: Value, required: &[&str]) -> Offered {
     Offered {
@@ -41,14 +40,7 @@ pub(super) fn offered() -> Vec<Offered> {
 }
 
 pub(super) fn reply(text: &str) -> Reply {
-    Reply {
-        text: text.to_owned(),
-        thinking: String::new(),
-        calls: Vec::new(),
-        stop: Stop::End,
-        tokens: Tokens::default(),
-        timing: Timing::default(),
-    }
+    Reply { text: text.to_owned(), ..Reply::default() }
 }
 
 /// The result in a form that a table can hold: `name{arguments}` a call, else the kind, else `text`.

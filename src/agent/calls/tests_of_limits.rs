@@ -220,6 +220,11 @@ fn a_cut_reply_runs_nothing_and_reasoning_alone_is_named_so() {
     assert_eq!(cut("", ""), "CutReply");
     assert_eq!(cut("<think>hm", ""), "ReasoningOnly");
     assert_eq!(cut("", "hm"), "ReasoningOnly");
+    for stop in [Stop::Window, Stop::Paused] {
+        let mut one = reply("The answer is");
+        one.stop = stop;
+        assert_eq!(shown(&read(&one, &offered())), "CutReply", "{stop:?}");
+    }
     let mut thought = reply("");
     thought.thinking = "hm".to_owned();
     assert_eq!(shown(&read(&thought, &offered())), "ReasoningOnly");
@@ -265,4 +270,15 @@ fn limits_hold() {
     let deep =
         format!("{{\"name\": \"get_status\", \"arguments\": {{\"x\": {}1{}}}}}", "[".repeat(100), "]".repeat(100));
     assert!(matches!(read(&reply(&deep), &offered()), Read::Failed(_)));
+}
+
+#[test]
+fn a_model_that_declines_has_said_nothing_whatever_stands_there() {
+    for text in ["", "The answer is 7.", r#"{"name": "read_file", "arguments": {"path": "a"}}"#] {
+        let mut one = reply(text);
+        one.stop = Stop::Declined;
+        one.note = "bio: could harm".to_owned();
+        let Read::Failed(unread) = read(&one, &offered()) else { panic!("{text} is no answer") };
+        assert_eq!((unread.kind, unread.complaint.contains("bio: could harm")), (FailureKind::Declined, true));
+    }
 }

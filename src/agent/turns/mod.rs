@@ -234,6 +234,7 @@ impl<'a> Attempt<'a> {
             match world.ask(request).await {
                 Asked::Reply(reply) => return Ok(*reply),
                 Asked::Gone(why) => return Err(Ended::Gone(why)),
+                Asked::Refused(failure) => return Err(Ended::Failed(failure)),
                 Asked::Failed(ModelError::PromptTooLong { context_tokens, message, .. }) if refits < REFITS_MAX => {
                     refits += 1;
                     tracing::info!(%message, ?context_tokens, "the prompt did not fit; it is made smaller");
@@ -305,6 +306,7 @@ impl<'a> Attempt<'a> {
     fn said(&mut self, reply: &Reply, text: &str, calls: &[Call]) {
         let mut message = Message::new(Speaker::Assistant, head(text, SAID_CHARS_MAX));
         if self.native {
+            message.echo.clone_from(&reply.echo);
             message.calls = calls
                 .iter()
                 .map(|call| NativeCall {
@@ -320,7 +322,6 @@ impl<'a> Attempt<'a> {
                 .collect();
             message.text = head(&format!("{}\n{}", message.text, written.join("\n")), SAID_CHARS_MAX).trim().to_owned();
         }
-        let _ = reply;
         self.messages.push(message);
     }
 

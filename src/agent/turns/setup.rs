@@ -134,7 +134,9 @@ pub(super) fn too_long(why: &str) -> Failure {
 pub fn model_failure(error: &ModelError) -> Failure {
     let kind = match error {
         ModelError::Unreachable { .. } => FailureKind::Unreachable,
-        ModelError::Busy { .. } => FailureKind::Busy,
+        ModelError::Busy { .. } | ModelError::RateLimited { .. } | ModelError::Overloaded { .. } => FailureKind::Busy,
+        ModelError::SpendLimit { .. } | ModelError::Unpaid { .. } => FailureKind::SpendLimit,
+        ModelError::BadRequest { .. } => FailureKind::BadInput,
         ModelError::OutOfMemory { .. } => FailureKind::OutOfMemory,
         ModelError::NoFirstToken { .. } | ModelError::Silent { .. } | ModelError::BrokenStream { .. } => {
             FailureKind::Silent
@@ -143,17 +145,13 @@ pub fn model_failure(error: &ModelError) -> Failure {
         ModelError::UnreadableCall { .. } => FailureKind::MalformedCall,
         ModelError::PromptTooLong { .. } => FailureKind::ContextTooSmall,
         ModelError::NoSuchModel { .. } | ModelError::Unsupported { .. } => FailureKind::ModelMissing,
-        ModelError::Denied { .. } => FailureKind::Denied,
+        ModelError::Denied { .. } | ModelError::BadKey { .. } | ModelError::Forbidden { .. } => FailureKind::Denied,
         ModelError::ServerError { .. } => FailureKind::ServerDied,
         ModelError::Protocol { .. } => FailureKind::Unreachable,
     };
     let failure = Failure::new(kind, error.to_string());
-    match error {
-        ModelError::NoSuchModel { model, .. } => failure.hint(format!(
-            "fetch it (with Ollama: `ollmcp models pull {model}`), or take another model into the ladder"
-        )),
-        ModelError::Denied { .. } => failure.hint("check the server's key: `model_servers` in the configuration"),
-        ModelError::PromptTooLong { .. } => too_long(&error.to_string()),
-        _ => failure,
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }

@@ -50,6 +50,8 @@ pub enum Asked {
     Reply(Box<Reply>),
     /// It did not.
     Failed(ModelError),
+    /// It was not asked: a limit stands.
+    Refused(Failure),
     /// The attempt is not open any more, or its reply cannot be kept.
     Gone(String),
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Lists, OLLAMA, detailed, is_not_there, is_same, ladder, list, records::Records};
 use crate::app::place::Standing;
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::ladder::Ladder;
 use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, StepKind};
 use crate::engine::ladders::is_paid;
 use crate::engine::{AgentCard, Ladders};
@@ -30,6 +31,7 @@ pub async fn prepare(
     cards: &BTreeMap<String, AgentCard>,
     specs: &BTreeMap<String, ModelServerSpec>,
     servers: &ModelServers,
+    has_paid: bool,
 ) -> Prepared {
     let settings = &standing.settings;
     let mut ladders = Ladders {
@@ -42,6 +44,8 @@ pub async fn prepare(
             .filter(|(_, spec)| spec.schema_bound == Some(false))
             .map(|(name, _)| name.clone())
             .collect(),
+        has_paid,
+        when_limited: settings.claude.when_limited,
         ..Ladders::default()
     };
     let mut lines = Vec::new();
@@ -93,14 +97,14 @@ pub async fn prepare(
     let mut faults = Vec::new();
     for step in asking {
         match ladders.of(plan, step, card(step)) {
-            Ok(ladder) if ladder.local.iter().all(|rung| is_not_there(rung, &lists)) => {
+            Ok(ladder) if !ladder.local.is_empty() && ladder.local.iter().all(|rung| is_not_there(rung, &lists)) => {
                 let message = format!("step `{}` can ask nobody: no model of its ladder is there", step.id);
                 let rung = &ladder.local[0];
                 let hint =
                     format!("{}, or name another ladder; `ollmcp models` shows what there is", how_to_get(rung, specs));
                 faults.push(Failure::new(FailureKind::ModelMissing, message).hint(hint));
             }
-            Ok(ladder) => lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder.local)),
+            Ok(ladder) => lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder)),
             Err(failure) => faults.push(failure),
         }
     }
@@ -143,13 +147,23 @@ fn about_ladder(
     plan: &Plan,
     step: &crate::domain::plan::Step,
     card: Option<&AgentCard>,
-    local: &[String],
+    ladder: &Ladder,
 ) -> Vec<String> {
     let mut lines = Vec::new();
     let rungs = ladders.rungs(plan, step, card).unwrap_or_default();
-    if rungs.iter().any(|rung| is_paid(rung)) {
-        lines.push("not in this version: paid rungs; `claude` is left out of the ladders".to_owned());
+    if !ladders.has_paid && rungs.iter().any(|rung| is_paid(rung)) {
+        lines.push("`claude` is left out of the ladders: it is switched off, or has no key".to_owned());
     }
-    lines.push(format!("step `{}` climbs {}; no paid rung stands above", step.id, local.join(" → ")));
+    let local = ladder.local.join(" → ");
+    lines.push(match (ladder.local.is_empty(), ladder.paid.is_empty()) {
+        (_, true) => format!("step `{}` climbs {local}; no paid rung stands above", step.id),
+        (true, false) => {
+            format!("step `{}` asks {} at once: its ladder has no local rung", step.id, ladder.paid.join(" → "))
+        }
+        (false, false) => {
+            let failures = crate::report::text::plural(ladder.threshold.into(), "counted failure");
+            format!("step `{}` climbs {local}, and after {failures} {}", step.id, ladder.paid.join(" → "))
+        }
+    });
     lines
 }

@@ -8,7 +8,7 @@ use super::{
     TaskPhase, TurnRecord,
 };
 use crate::domain::event::{DoubtAnswer, Event, Stamped, TaskEnd, Usage};
-use crate::domain::failure::{Failure, FailureClass};
+use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::domain::ids::{AskId, StepIndex, TaskId};
 use crate::domain::ladder::{Rung, Standing};
 use crate::domain::payload::{Items, Payload};
@@ -584,6 +584,8 @@ impl Folding<'_> {
 /// The standing after one more failure.
 pub(super) fn count(mut standing: Standing, failure: &Failure) -> Standing {
     match failure.class() {
+        // Nothing was asked, so nothing was tried in vain.
+        _ if failure.kind == FailureKind::Limited => {}
         FailureClass::Transient => standing.transient_in_row += 1,
         FailureClass::Wrong => {
             standing.failures += 1;
@@ -597,7 +599,6 @@ pub(super) fn count(mut standing: Standing, failure: &Failure) -> Standing {
 
 /// The failure that a rejecting verdict is.
 pub(super) fn rejection(verdict: &crate::domain::verdict::Verdict) -> Failure {
-    use crate::domain::failure::FailureKind;
     use crate::domain::verdict::Judge;
     let kind = verdict.kind.unwrap_or(match verdict.by {
         Judge::Checks => FailureKind::Check,

@@ -54,6 +54,8 @@ pub const fn about_model(result: &Result<Reply, ModelError>) -> Signal {
         Ok(_) => Signal::Success,
         Err(
             ModelError::Busy { .. }
+            | ModelError::RateLimited { .. }
+            | ModelError::Overloaded { .. }
             | ModelError::OutOfMemory { .. }
             | ModelError::NoFirstToken { .. }
             | ModelError::Silent { .. }
@@ -68,6 +70,11 @@ pub const fn about_model(result: &Result<Reply, ModelError>) -> Signal {
             | ModelError::NoSuchModel { .. }
             | ModelError::Unsupported { .. }
             | ModelError::Denied { .. }
+            | ModelError::BadKey { .. }
+            | ModelError::Forbidden { .. }
+            | ModelError::SpendLimit { .. }
+            | ModelError::Unpaid { .. }
+            | ModelError::BadRequest { .. }
             | ModelError::Protocol { .. },
         ) => Signal::Nothing,
     }
@@ -324,6 +331,19 @@ mod tests {
             (ModelError::Unsupported { model, what: "tools", message: message.clone() }, "Success Nothing"),
             (ModelError::Denied { server: server.clone(), message: message.clone() }, "Success Nothing"),
             (ModelError::ServerError { server: server.clone(), message: message.clone() }, "Success Fault"),
+            (
+                ModelError::RateLimited { server: server.clone(), message: message.clone(), retry_after_ms: None },
+                "Success Fault",
+            ),
+            (
+                ModelError::Overloaded { server: server.clone(), message: message.clone(), retry_after_ms: None },
+                "Success Fault",
+            ),
+            (ModelError::SpendLimit { server: server.clone(), message: message.clone() }, "Success Nothing"),
+            (ModelError::Unpaid { server: server.clone(), message: message.clone() }, "Success Nothing"),
+            (ModelError::BadKey { server: server.clone(), message: message.clone() }, "Success Nothing"),
+            (ModelError::Forbidden { server: server.clone(), message: message.clone() }, "Success Nothing"),
+            (ModelError::BadRequest { model: "m".to_owned(), message: message.clone() }, "Success Nothing"),
             (ModelError::Protocol { server, message }, "Success Nothing"),
         ];
         for (error, expected) in table {

@@ -130,16 +130,13 @@ pub fn median<T: Copy>(values: impl Iterator<Item = T>, order: impl Fn(&T, &T) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Stop, Timing, Tokens};
+    use crate::model::{Timing, Tokens};
 
     fn reply(first_token_ms: u64, load_ms: u64, reply: u64, writing_ms: u64) -> Reply {
         Reply {
-            text: String::new(),
-            thinking: String::new(),
-            calls: Vec::new(),
-            stop: Stop::End,
-            tokens: Tokens { prompt: 1, reply },
+            tokens: Tokens::new(1, reply),
             timing: Timing { first_token_ms, whole_ms: 0, load_ms, writing_ms },
+            ..Reply::default()
         }
     }
 

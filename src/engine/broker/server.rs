@@ -465,7 +465,14 @@ const fn ending(result: &Result<Reply, ModelError>) -> Ending {
             ModelError::NoSuchModel { .. }
             | ModelError::Unsupported { .. }
             | ModelError::Denied { .. }
+            | ModelError::BadKey { .. }
+            | ModelError::Forbidden { .. }
+            | ModelError::SpendLimit { .. }
+            | ModelError::Unpaid { .. }
+            | ModelError::BadRequest { .. }
             | ModelError::Protocol { .. }
+            | ModelError::RateLimited { .. }
+            | ModelError::Overloaded { .. }
             | ModelError::Busy { .. },
         ) => Ending::Untouched,
         Err(_) => Ending::Other,

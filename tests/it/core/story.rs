@@ -10,7 +10,7 @@ use ollmcp::domain::event::{DoubtAnswer, Event, Origin, Stamped, StepEnd, TaskEn
 use ollmcp::domain::failure::{Failure, FailureKind};
 use ollmcp::domain::identity::digest_bytes;
 use ollmcp::domain::ids::{AskId, Digest, RunId, StepId, StepIndex, TaskId};
-use ollmcp::domain::ladder::{Ladder, Rung};
+use ollmcp::domain::ladder::{Ladder, Rung, WhenLimited};
 use ollmcp::domain::payload::{BlobRef, Items, Payload};
 use ollmcp::domain::plan::{
     Check, ForEach, OnError, Part, Plan, RawPlan, Reference, RepeatClass, Retry, Step, StepKind, Tolerate,
@@ -546,12 +546,15 @@ fn ladder(words: &[&str]) -> Ladder {
     let threshold = words.get(at + 2).and_then(|word| word.strip_prefix('x')).map_or(2, |n| n.parse().unwrap());
     let seconds = words.iter().find_map(|word| word.strip_prefix("agree:")).map_or_else(Vec::new, names);
     let server_wait_ms = words.iter().find_map(|word| word.strip_prefix("wait:")).map_or(0, |n| n.parse().unwrap());
-    Ladder { local: names(local), paid: names(paid), threshold, seconds, server_wait_ms }
+    let when_limited = if words.contains(&"parks") { WhenLimited::Park } else { WhenLimited::Fail };
+    Ladder { local: names(local), paid: names(paid), threshold, seconds, server_wait_ms, when_limited }
 }
 
+/// By its kind; `KIND@MS` passes that long after the first event.
 pub(crate) fn failure(kind: &str) -> Failure {
+    let (kind, until) = kind.split_once('@').map_or((kind, None), |(kind, ms)| (kind, ms.parse::<u64>().ok()));
     let kind: FailureKind = serde_json::from_value(Value::from(kind)).unwrap_or_else(|_| panic!("no failure `{kind}`"));
-    Failure::new(kind, format!("it was {}", kind_word(kind)))
+    Failure::new(kind, format!("it was {}", kind_word(kind))).until(until.map(|ms| START_MS + ms))
 }
 
 fn kind_word(kind: FailureKind) -> String {

@@ -13,7 +13,7 @@ use ollmcp::engine::broker::{Broker, BrokerArguments, Door, Policy};
 use ollmcp::engine::{Clock, Models};
 use ollmcp::model::{
     Loaded, Message, ModelError, ModelInfo, ModelServer, ModelServers, Notices, PullProgress, Reply, Request, Speaker,
-    Stop, Think, TimeLimits, Timing, Tokens,
+    Think, TimeLimits, Timing, Tokens,
 };
 use ractor::{Actor, ActorRef};
 use tokio::time::{Instant, sleep, timeout};
@@ -107,16 +107,14 @@ impl Scripted {
         sleep(Duration::from_millis(load_ms + self.service_ms)).await;
         Ok(Reply {
             text: format!("{} says hello", request.model),
-            thinking: String::new(),
-            calls: Vec::new(),
-            stop: Stop::End,
-            tokens: Tokens { prompt: 10, reply: 20 },
+            tokens: Tokens::new(10, 20),
             timing: Timing {
                 first_token_ms: load_ms + self.service_ms / 2,
                 whole_ms: load_ms + self.service_ms,
                 load_ms,
                 writing_ms: self.service_ms / 2,
             },
+            ..Reply::default()
         })
     }
 }

@@ -510,6 +510,7 @@ impl World {
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
             model_servers: self.model_servers.clone(),
+            paid: None,
             models: self.policy.map_or_else(|| self.models.clone(), |policy| Arc::new(Door::new(policy))),
             databases: Arc::new(TableRoom(self.tables.clone())),
             agents: Arc::new(agents),

@@ -15,7 +15,7 @@ async fn a_whole_answer_comes_with_its_reasoning_its_counts_and_its_times() {
         let heard = Heard::default();
         let reply = kind.client(&server.url()).chat(&request(), &heard).await.unwrap();
         assert_eq!((reply.text.as_str(), reply.thinking.as_str()), (text, thinking), "{kind:?}");
-        assert_eq!((reply.stop, reply.tokens), (Stop::End, Tokens { prompt: 26, reply: 9 }), "{kind:?}");
+        assert_eq!((reply.stop, reply.tokens), (Stop::End, Tokens::new(26, 9)), "{kind:?}");
         assert!(reply.calls.is_empty());
         let timing = reply.timing;
         assert!(timing.first_token_ms >= 30 && timing.whole_ms >= timing.first_token_ms, "{kind:?}: {timing:?}");

@@ -71,7 +71,7 @@ async fn a_stream_without_its_done_mark_is_whole_once_it_said_why_it_stopped() {
         let server = Raw::serve(&pieces, 1);
         let reply = Kind::LlamaCpp.client(&server.url()).chat(&request(), &NoNotices).await.unwrap();
         assert_eq!((reply.text.as_str(), reply.stop), ("hello", Stop::End));
-        assert_eq!(reply.tokens, Tokens { prompt: 3, reply: 1 }, "figures behind the end are read");
+        assert_eq!(reply.tokens, Tokens::new(3, 1), "figures behind the end are read");
     }
     let server = Raw::serve(&[EVENTS, &text, "data: [DONE]\n\n"], 1);
     let error = Kind::LlamaCpp.client(&server.url()).chat(&request(), &NoNotices).await.unwrap_err();
@@ -144,7 +144,7 @@ async fn a_server_without_streams_answers_with_one_document() {
     let reply = Kind::LlamaCpp.client(&server.url()).chat(&request(), &NoNotices).await.unwrap();
     assert_eq!((reply.text.as_str(), reply.thinking.as_str(), reply.stop), ("I look.", "hm", Stop::End));
     assert_eq!((reply.calls[0].name.as_str(), &reply.calls[0].arguments), ("f", &json!({ "x": 1 })));
-    assert_eq!(reply.tokens, Tokens { prompt: 5, reply: 7 });
+    assert_eq!(reply.tokens, Tokens::new(5, 7));
     let server = Raw::serve(&[head, &body[..80]], 5);
     let error = Kind::LlamaCpp.client(&server.url()).chat(&request(), &NoNotices).await.unwrap_err();
     assert!(error.to_string().contains("broke off"), "{error}");

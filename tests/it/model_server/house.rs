@@ -1,21 +1,23 @@
 //! What a server is made of, and how a request finds its answer: routes, models, scripts.
 
-use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Head};
-use super::asked::{Asked, Protocol};
 use super::go::{self, Refusal};
 use super::model::{MODIFIED_AT, Model, with_tag};
+use super::ollama;
 use super::openai::{self, Flavour};
-use super::record::{Record, Ticket};
-use super::runners::{Hold, LoadOptions, Runners};
-use super::steps::{self, Dialect, JSON, Reply, Step, TEXT};
-use super::{Script, ollama};
+use super::runners::{LoadOptions, Runners};
+use crate::scripted::answer::{Answer, Head};
+use crate::scripted::asked::{Asked, Protocol};
+use crate::scripted::connection::{self, Turn};
+use crate::scripted::plain::plain;
+use crate::scripted::record::{Record, Ticket};
+use crate::scripted::script::Scripts;
+use crate::scripted::steps::{self, JSON, Reply, Step, TEXT};
 
 /// All of a server but its socket.
 pub(super) struct House {
@@ -24,29 +26,9 @@ pub(super) struct House {
     pub(super) key: Option<String>,
     pub(super) pull_ms: u64,
     pub(super) models: Mutex<Vec<Model>>,
-    pub(super) scripts: Mutex<HashMap<Option<String>, Script>>,
+    pub(super) scripts: Scripts,
     pub(super) record: Arc<Record>,
     pub(super) runners: Arc<Runners>,
-}
-
-/// What to do with a request.
-pub(super) enum Turn {
-    /// Sends a response; the hold is kept until its last byte.
-    Reply(Reply, Option<Hold>),
-    /// Sends bytes that are no HTTP.
-    NotHttp(Vec<u8>),
-    /// Closes the connection without a byte.
-    Cut,
-    /// Resets the connection without a byte.
-    Reset,
-    /// Nothing, for ever.
-    Hang,
-}
-
-impl From<Reply> for Turn {
-    fn from(reply: Reply) -> Self {
-        Self::Reply(reply, None)
-    }
 }
 
 const ROUTES: &[(&str, &str)] = &[
@@ -63,9 +45,22 @@ const ROUTES: &[(&str, &str)] = &[
     ("/v1/chat/completions", "POST"),
 ];
 
+impl connection::House for House {
+    fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    fn killed(&self) {
+        self.runners.forget();
+    }
+
+    async fn answer(self: Arc<Self>, asked: Asked, body: Bytes) -> (Turn, Ticket) {
+        self.turn(asked, &body).await
+    }
+}
+
 impl House {
-    /// Answers one request. `asked` has its head only.
-    pub(super) async fn answer(self: &Arc<Self>, mut asked: Asked, body: &[u8]) -> (Turn, Ticket) {
+    async fn turn(self: &Arc<Self>, mut asked: Asked, body: &[u8]) -> (Turn, Ticket) {
         asked.body = serde_json::from_slice(body).unwrap_or_default();
         asked.model = asked.body["model"].as_str().unwrap_or_default().to_owned();
         let routed = match self.routed(&asked) {
@@ -83,7 +78,7 @@ impl House {
     fn refused(&self, protocol: Protocol, refusal: &Refusal) -> Reply {
         let value = match protocol {
             Protocol::Ollama => ollama::error(&refusal.message),
-            Protocol::OpenAi => openai::error(self.flavour, refusal),
+            Protocol::OpenAi | Protocol::Anthropic => openai::error(self.flavour, refusal),
         };
         Reply::json(refusal.status, &value)
     }
@@ -232,7 +227,7 @@ impl House {
         let protocol = asked.protocol;
         let read = match protocol {
             Protocol::Ollama => self.read_ollama(&mut asked, body),
-            Protocol::OpenAi => self.read_openai(&mut asked, body),
+            Protocol::OpenAi | Protocol::Anthropic => self.read_openai(&mut asked, body),
         };
         let chat = match read {
             Ok(chat) => chat,
@@ -304,7 +299,7 @@ impl House {
             return Reply::json(200, &wire.loaded(true)).into();
         }
         match self.runners.acquire(&chat.model, &chat.load, chat.keep).await {
-            Ok(hold) => Turn::Reply(Reply::json(200, &wire.loaded(false)), Some(hold)),
+            Ok(hold) => Turn::Reply(Reply::json(200, &wire.loaded(false)), Some(Box::new(hold))),
             Err(_) => self.queue_full(asked.protocol).into(),
         }
     }
@@ -316,26 +311,7 @@ impl House {
 
     /// What the script says to a request.
     fn scripted(&self, asked: &Asked) -> Answer {
-        let for_model = Some(with_tag(&asked.model));
-        let key = if self.scripts.lock().unwrap().contains_key(&for_model) { for_model } else { None };
-        // Out of the table while it speaks: a script may use its server.
-        let Some(mut script) = self.scripts.lock().unwrap().remove(&key) else { return ollama::plain(asked) };
-        let spoken = std::panic::catch_unwind(AssertUnwindSafe(|| script.next(asked)));
-        self.scripts.lock().unwrap().entry(key).or_insert(script);
-        match spoken {
-            Ok(Some(answer)) => answer,
-            Ok(None) => {
-                self.record.unscripted();
-                Answer::refused(500, format!("the script has no answer left for `{}`", asked.model))
-            }
-            Err(cause) => {
-                let words = cause.downcast_ref::<String>().cloned();
-                let words = words.or_else(|| cause.downcast_ref::<&str>().map(|words| (*words).to_owned()));
-                let words = words.unwrap_or_else(|| "no words".into());
-                self.record.panicked(words.clone());
-                Answer::refused(500, format!("the script panicked: {words}"))
-            }
-        }
+        self.scripts.next(Some(with_tag(&asked.model)), asked, &self.record).unwrap_or_else(|| plain(asked))
     }
 
     /// Plays an answer up to its first byte.
@@ -352,43 +328,22 @@ impl House {
             }
         };
         let load = arrived.elapsed();
-        if let Some(gate) = &answer.gate {
-            gate.passed().await;
-        }
-        if answer.first_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(answer.first_ms)).await;
-        }
-        match &answer.head {
-            Head::Answers => {}
-            Head::Refused { status, message, headers } => {
-                let reply = self.refused(asked.protocol, &Refusal::new(*status, message.as_str()));
-                return Reply { headers: headers.clone(), ..reply }.into();
-            }
-            Head::Raw { status, body, headers } => {
-                let reply = Reply::bytes(*status, JSON, body.clone());
-                return Reply { headers: headers.clone(), ..reply }.into();
-            }
-            Head::NotHttp(bytes) => return Turn::NotHttp(bytes.clone()),
-            Head::Cut => return Turn::Cut,
-            Head::Reset => return Turn::Reset,
-            Head::Hang => {
-                // Keeps its slot, as a model that never ends does.
-                std::future::pending::<()>().await;
-                return Turn::Hang;
-            }
+        let refused = |status: u16, message: &str| self.refused(asked.protocol, &Refusal::new(status, message));
+        if let Some(turn) = steps::begin(&answer, refused).await {
+            return turn;
         }
         let reply = match &chat.wishes {
             Some(wishes) => {
                 let wire = ollama::Wire { asked, load, remote_host: chat.model.remote_host.clone() };
-                render(asked, &wire, &ollama::bounded(asked, wishes, answer))
+                steps::render(asked, &wire, &ollama::bounded(asked, wishes, answer))
             }
             None => {
                 let model = if self.flavour == Flavour::LlamaCpp { &chat.model.name } else { &asked.model };
                 let wire = openai::Wire { asked, flavour: self.flavour, model: model.clone() };
-                render(asked, &wire, &openai::bounded(asked, answer))
+                steps::render(asked, &wire, &openai::bounded(asked, answer))
             }
         };
-        Turn::Reply(reply, hold)
+        Turn::Reply(reply, hold.map(|hold| Box::new(hold) as connection::Hold))
     }
 }
 
@@ -403,8 +358,4 @@ struct Chat {
 
 fn no_model() -> Refusal {
     Refusal::new(400, "model is required")
-}
-
-fn render<D: Dialect>(asked: &Asked, dialect: &D, answer: &Answer) -> Reply {
-    if asked.is_streamed { steps::streamed(dialect, answer) } else { steps::whole(dialect, answer) }
 }

@@ -13,10 +13,7 @@
 
 #![allow(dead_code, unused_imports, reason = "tests of other rooms use one part each")]
 
-mod answer;
-mod asked;
 mod conformance;
-mod connection;
 mod faults;
 mod go;
 mod house;
@@ -24,46 +21,21 @@ mod loading;
 mod model;
 mod ollama;
 mod openai;
-mod record;
 mod runners;
-mod steps;
 mod wire;
 
-use std::collections::{HashMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
-
-pub(crate) use self::answer::{Answer, Call, Gate, tokens_of};
-pub(crate) use self::asked::{Asked, End, Load, Protocol, Said};
 pub(crate) use self::model::Model;
 pub(crate) use self::openai::Flavour;
+pub(crate) use crate::scripted::answer::{Answer, Call, Gate, tokens_of};
+pub(crate) use crate::scripted::asked::{Asked, End, Load, Protocol, Said};
 
 use self::house::House;
-use self::record::Record;
 use self::runners::Runners;
-
-/// Longest wait of [`ModelServer::wait_until`]: it only bounds a failing test.
-const WAIT_MAX: Duration = Duration::from_secs(20);
-
-/// What a server answers.
-enum Script {
-    List(VecDeque<Answer>),
-    Closure(Box<dyn FnMut(&Asked) -> Answer + Send>),
-}
-
-impl Script {
-    fn next(&mut self, asked: &Asked) -> Option<Answer> {
-        match self {
-            Self::List(answers) => answers.pop_front(),
-            Self::Closure(closure) => Some(closure(asked)),
-        }
-    }
-}
+use crate::scripted::listener::Listener;
+use crate::scripted::record::Record;
+use crate::scripted::script::{Script, Scripts};
 
 /// A server that is not started yet.
 pub(crate) struct Setup {
@@ -126,86 +98,19 @@ impl Setup {
             key: self.key,
             pull_ms: self.pull_ms,
             models: Mutex::new(self.models),
-            scripts: Mutex::new(HashMap::new()),
+            scripts: Scripts::default(),
             record,
             runners: Arc::new(runners),
         });
-        let (orders, inbox) = unbounded_channel();
-        let (told, port) = mpsc::channel();
-        let inside = house.clone();
-        let thread = std::thread::Builder::new().name("model-server".into()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(run(inside, inbox, told));
-        });
-        let port = port.recv().expect("the server has a port");
-        ModelServer { house, port, orders: Some(orders), thread: Some(thread.unwrap()) }
+        let listener = Listener::start(house.clone());
+        ModelServer { house, listener }
     }
-}
-
-/// Asks the server's thread for something; the answer comes when it is done.
-enum Order {
-    Refuse(mpsc::Sender<()>),
-    Back(mpsc::Sender<()>),
-}
-
-fn bind(port: u16) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
-    socket
-}
-
-/// Accepts until all orders are given.
-async fn run(house: Arc<House>, mut orders: UnboundedReceiver<Order>, told: mpsc::Sender<u16>) {
-    let mut listener: Option<TcpListener> = Some(bind(0).listen(1024).unwrap());
-    let port = listener.as_ref().and_then(|listener| listener.local_addr().ok()).expect("it is bound").port();
-    told.send(port).expect("the test waits for the port");
-    // Bound and not listening: refuses, and no other server gets the port meanwhile.
-    let mut held: Option<TcpSocket> = None;
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = async {
-            match &listener {
-                Some(listener) => listener.accept().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            order = orders.recv() => match order {
-                None => break,
-                Some(Order::Refuse(done)) => {
-                    if listener.take().is_some() {
-                        held = Some(bind(port));
-                    }
-                    house.record.closing(true);
-                    connections.shutdown().await;
-                    house.record.closing(false);
-                    house.runners.forget();
-                    let _ = done.send(());
-                }
-                Some(Order::Back(done)) => {
-                    if let Some(socket) = held.take() {
-                        listener = Some(socket.listen(1024).unwrap());
-                    }
-                    let _ = done.send(());
-                }
-            },
-            accepted = accepted => if let Ok((stream, _)) = accepted {
-                connections.spawn(connection::serve(stream, house.clone()));
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
-    house.record.closing(true);
-    connections.shutdown().await;
 }
 
 /// A running server.
 pub(crate) struct ModelServer {
     house: Arc<House>,
-    port: u16,
-    orders: Option<UnboundedSender<Order>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    listener: Listener,
 }
 
 impl ModelServer {
@@ -230,16 +135,16 @@ impl ModelServer {
 
     /// Its address, without a path.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.port())
     }
 
     /// Its port.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.listener.port()
     }
 
     fn set(&self, model: Option<&str>, script: Script) {
-        self.house.scripts.lock().unwrap().insert(model.map(model::with_tag), script);
+        self.house.scripts.set(model.map(model::with_tag), script);
     }
 
     /// Answers to one model, in order. When there are none left, requests get a 500 that says so, and are counted.
@@ -272,21 +177,14 @@ impl ModelServer {
         self.set(None, Script::Closure(Box::new(script)));
     }
 
-    fn order(&self, order: impl FnOnce(mpsc::Sender<()>) -> Order) {
-        let (done, answer) = mpsc::channel();
-        let orders = self.orders.as_ref().expect("there until it is dropped");
-        assert!(orders.send(order(done)).is_ok(), "the server's thread has ended");
-        answer.recv().expect("the server's thread answers");
-    }
-
     /// As if its process were killed: connections are cut, new ones refused, nothing is loaded.
     pub(crate) fn refuse(&self) {
-        self.order(Order::Refuse);
+        self.listener.refuse();
     }
 
     /// Listens again, on the same port.
     pub(crate) fn back(&self) {
-        self.order(Order::Back);
+        self.listener.back();
     }
 
     /// Deletes a model; requests for it get a 404 from now on.
@@ -365,30 +263,12 @@ impl ModelServer {
 
     /// Waits until something holds of the record; fails the test where it never does.
     pub(crate) async fn wait_until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
-        let mut changes = self.house.record.changes.subscribe();
-        let end = Instant::now() + WAIT_MAX;
-        while !holds(self) {
-            let left = end.saturating_duration_since(Instant::now());
-            let changed = tokio::time::timeout(left, changes.changed()).await;
-            assert!(changed.is_ok(), "{what}: did not come about; requests: {:#?}", self.requests());
-        }
+        self.house.record.wait_until(what, || holds(self)).await;
     }
 
     /// [`ModelServer::wait_until`] for tests without a runtime.
     pub(crate) fn block_until(&self, what: &str, holds: impl FnMut(&Self) -> bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(self.wait_until(what, holds));
-    }
-}
-
-impl Drop for ModelServer {
-    fn drop(&mut self) {
-        self.orders.take();
-        let ended = self.thread.take().map(std::thread::JoinHandle::join);
-        if !std::thread::panicking() {
-            assert!(matches!(ended, Some(Ok(()))), "the server's thread panicked");
-            let panics = self.house.record.panics();
-            assert!(panics.is_empty(), "a script panicked: {panics:?}");
-        }
     }
 }

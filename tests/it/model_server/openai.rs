@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Call};
-use super::asked::{Asked, Said};
 use super::go::Refusal;
-use super::steps::{Dialect, Part};
+use crate::scripted::answer::{Answer, Call};
+use crate::scripted::asked::{Asked, Said};
+use crate::scripted::steps::{Dialect, Part};
 
 /// Whose habits the server has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

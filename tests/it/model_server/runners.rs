@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::model::Model;
-use super::record::Record;
+use crate::scripted::record::Record;
 
 /// Options that a model is loaded with.
 #[derive(Clone, Debug, PartialEq)]

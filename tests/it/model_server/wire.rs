@@ -1,21 +1,9 @@
 //! Proves both protocols on answers that work: what stands on the wire, and what the record says of the request.
 
-use std::sync::OnceLock;
-
 use serde_json::{Value, json};
 
 use super::{Answer, End, Model, ModelServer, Protocol, Setup};
-
-pub(super) fn client() -> reqwest::Client {
-    static ONCE: OnceLock<reqwest::Client> = OnceLock::new();
-    let build = || {
-        // The client wants a provider even where nothing is encrypted.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        // Tests have a runtime each, and a connection belongs to one: none is kept for the next.
-        reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
-    };
-    ONCE.get_or_init(build).clone()
-}
+pub(super) use crate::scripted::client;
 
 pub(super) async fn post(server: &ModelServer, path: &str, body: &Value) -> (u16, String) {
     let reply = client().post(server.url() + path).json(body).send().await.unwrap();

@@ -15,8 +15,10 @@ use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::domain::identity::digest_value;
 use crate::domain::ids::Digest;
 use crate::domain::payload::Payload;
-use crate::domain::plan::RepeatClass;
+use crate::domain::plan::{RepeatClass, StepKind};
 use crate::engine::Ports;
+use crate::engine::ladders::is_paid;
+use crate::engine::paid::{Bought, PaidRequest};
 use crate::engine::work::act::{call_tool, store, tool_failure};
 use crate::engine::work::files::touched;
 use crate::engine::work::{Job, Recorder, Trial, shown};
@@ -87,19 +89,20 @@ impl<'a> EngineWorld<'a> {
             }
         }
         let span = telemetry::chat_span(self.rung, &request.model);
-        let reply = match self.ports.models.ask_for(&self.asker, self.rung, request).instrument(span.clone()).await {
-            Ok(reply) => reply,
-            Err(error) => {
+        let (reply, cost_microdollars) = match self.answered(request).instrument(span.clone()).await {
+            Bought::Reply(reply, cost) => (*reply, cost),
+            Bought::Failed(error) => {
                 tracing::info!(parent: &span, %error, "the model gave no reply");
                 return Asked::Failed(error);
             }
+            Bought::Refused(failure) => return Asked::Refused(failure),
         };
         telemetry::chat_usage(&span, reply.tokens.prompt, reply.tokens.reply);
         let usage = Usage {
             model: self.rung.to_owned(),
             input_tokens: reply.tokens.prompt,
             output_tokens: reply.tokens.reply,
-            cost_microdollars: 0,
+            cost_microdollars,
         };
         let value = serde_json::to_value(&reply).expect("a reply is plain data");
         let kept = match store(self.ports, value).await {
@@ -110,6 +113,28 @@ impl<'a> EngineWorld<'a> {
             Ok(()) => Asked::Reply(Box::new(reply)),
             Err(_) => Asked::Gone("the attempt is not open any more".to_owned()),
         }
+    }
+
+    /// The answer of the rung's model, and its price.
+    async fn answered(&self, request: Request) -> Bought {
+        let Some(paid) = self.ports.paid.as_ref().filter(|_| is_paid(self.rung)) else {
+            return match self.ports.models.ask_for(&self.asker, self.rung, request).await {
+                Ok(reply) => Bought::Reply(Box::new(reply), 0),
+                Err(error) => Bought::Failed(error),
+            };
+        };
+        let step = self.job.definition();
+        let task = match (&step.for_each, self.job.item_scope(self.ports)) {
+            (Some(_), Ok((_, key))) => format!("{}[{key}]", step.id),
+            _ => step.id.to_string(),
+        };
+        let agent = match &step.kind {
+            StepKind::Agent { name, .. } => name.clone(),
+            other => other.word().to_owned(),
+        };
+        let is_critical = self.trial.ladder.threshold == 1;
+        let asked = PaidRequest { run: self.job.run, task, agent, is_critical, rung: self.rung.to_owned(), request };
+        paid.buy(asked).await
     }
 
     async fn called(&self, tool: &Tool, arguments: &Map<String, Value>, nth: u32) -> Called {

@@ -1,13 +1,17 @@
-//! From an answer to what goes over the socket, step by step: pure, the same for both protocols.
+//! From an answer to what goes over the socket, step by step: the same for all protocols.
+
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use serde_json::Value;
 
-use super::answer::{Answer, Call, Ending};
+use super::answer::{Answer, Call, Ending, Head};
+use super::asked::Asked;
+use super::connection::Turn;
 
 /// One step of a body.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Writes.
     Bytes(Bytes),
     /// Waits so many milliseconds; 0 only sees to it that what stands before goes out on its own.
@@ -24,40 +28,40 @@ pub(super) enum Step {
 
 /// A response, as far as it is known before it is sent.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// Milliseconds before the status.
-    pub(super) before_ms: u64,
-    pub(super) status: u16,
-    pub(super) content_type: &'static str,
-    pub(super) headers: Vec<(String, String)>,
+    pub(crate) before_ms: u64,
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) headers: Vec<(String, String)>,
     /// Length to announce; `None`: in chunks.
-    pub(super) length: Option<usize>,
-    pub(super) steps: Vec<Step>,
+    pub(crate) length: Option<usize>,
+    pub(crate) steps: Vec<Step>,
 }
 
-pub(super) const JSON: &str = "application/json; charset=utf-8";
-pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const JSON: &str = "application/json; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Reply {
     /// A whole body at once.
-    pub(super) fn bytes(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn bytes(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         let length = Some(body.len());
         Self { before_ms: 0, status, content_type, headers: Vec::new(), length, steps: vec![Step::Bytes(body)] }
     }
 
-    pub(super) fn json(status: u16, value: &Value) -> Self {
+    pub(crate) fn json(status: u16, value: &Value) -> Self {
         Self::bytes(status, JSON, value.to_string())
     }
 
-    pub(super) fn stream(content_type: &'static str, steps: Vec<Step>) -> Self {
+    pub(crate) fn stream(content_type: &'static str, steps: Vec<Step>) -> Self {
         Self { before_ms: 0, status: 200, content_type, headers: Vec::new(), length: None, steps }
     }
 }
 
 /// A part of an answer, for a protocol to write down.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part<'a> {
+pub(crate) enum Part<'a> {
     Thinking(&'a str),
     Text(&'a str),
     Calls(&'a [Call]),
@@ -67,7 +71,7 @@ pub(super) enum Part<'a> {
 }
 
 /// How a protocol writes an answer.
-pub(super) trait Dialect {
+pub(crate) trait Dialect {
     const STREAM: &'static str;
 
     /// What a stream opens with, if anything.
@@ -90,12 +94,43 @@ fn waits_ms(answer: &Answer, parts: usize) -> u64 {
 }
 
 /// How long the writing takes, as scripted.
-pub(super) fn writing_ms(answer: &Answer) -> u64 {
+pub(crate) fn writing_ms(answer: &Answer) -> u64 {
     waits_ms(answer, answer.parts(&answer.thinking).len() + answer.parts(&answer.text).len())
 }
 
+/// Waits for what an answer waits for; whatever is no answer comes back.
+pub(crate) async fn begin(answer: &Answer, refused: impl Fn(u16, &str) -> Reply) -> Option<Turn> {
+    if let Some(gate) = &answer.gate {
+        gate.passed().await;
+    }
+    if answer.first_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(answer.first_ms)).await;
+    }
+    Some(match &answer.head {
+        Head::Answers => return None,
+        Head::Refused { status, message, headers } => {
+            let reply = refused(*status, message);
+            let headers = reply.headers.iter().chain(headers).cloned().collect();
+            Reply { headers, ..reply }.into()
+        }
+        Head::Raw { status, body, headers } => {
+            Reply { headers: headers.clone(), ..Reply::bytes(*status, JSON, body.clone()) }.into()
+        }
+        Head::NotHttp(bytes) => Turn::NotHttp(bytes.clone()),
+        Head::Cut => Turn::Cut,
+        Head::Reset => Turn::Reset,
+        // Keeps its slot, as a model that never ends does.
+        Head::Hang => std::future::pending().await,
+    })
+}
+
+/// An answer in the way that was asked for.
+pub(crate) fn render<D: Dialect>(asked: &Asked, dialect: &D, answer: &Answer) -> Reply {
+    if asked.is_streamed { streamed(dialect, answer) } else { whole(dialect, answer) }
+}
+
 /// A stream.
-pub(super) fn streamed<D: Dialect>(dialect: &D, answer: &Answer) -> Reply {
+fn streamed<D: Dialect>(dialect: &D, answer: &Answer) -> Reply {
     let mut steps = Vec::new();
     let write = |steps: &mut Vec<Step>, frames: Vec<String>| {
         for frame in frames {
@@ -160,7 +195,7 @@ fn push(steps: &mut Vec<Step>, bytes: Vec<u8>, piece_bytes: usize) {
 }
 
 /// The whole answer in one body: what would have been waited for comes before the status.
-pub(super) fn whole<D: Dialect>(dialect: &D, answer: &Answer) -> Reply {
+fn whole<D: Dialect>(dialect: &D, answer: &Answer) -> Reply {
     let body = dialect.whole(answer, !matches!(answer.ending, Ending::Ends)).to_string().into_bytes();
     let mut reply = match &answer.ending {
         Ending::Done | Ending::Ends => Reply::bytes(200, JSON, body),

@@ -19,15 +19,48 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::asked::{Asked, End};
-use super::house::{House, Turn};
-use super::record::Ticket;
-use super::runners::Hold;
+use super::record::{Record, Ticket};
 use super::steps::{Reply, Step};
+
+/// All of a server but its socket.
+pub(crate) trait House: Send + Sync + 'static {
+    /// What was asked of it.
+    fn record(&self) -> &Arc<Record>;
+
+    /// Answers one request. `asked` has its head only.
+    fn answer(self: Arc<Self>, asked: Asked, body: Bytes) -> impl Future<Output = (Turn, Ticket)> + Send;
+
+    /// Its process was killed: what was in memory is gone.
+    fn killed(&self) {}
+}
+
+/// Kept until the last byte of an answer.
+pub(crate) type Hold = Box<dyn Send>;
+
+/// What to do with a request.
+pub(crate) enum Turn {
+    /// Sends a response; the hold is kept until its last byte.
+    Reply(Reply, Option<Hold>),
+    /// Sends bytes that are no HTTP.
+    NotHttp(Vec<u8>),
+    /// Closes the connection without a byte.
+    Cut,
+    /// Resets the connection without a byte.
+    Reset,
+    /// Nothing, for ever.
+    Hang,
+}
+
+impl From<Reply> for Turn {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply, None)
+    }
+}
 
 /// The script ends the connection here.
 #[derive(Debug, thiserror::Error)]
 #[error("the script ends the connection")]
-pub(super) struct Broken;
+pub(crate) struct Broken;
 
 type Body = UnsyncBoxBody<Bytes, Broken>;
 
@@ -40,7 +73,7 @@ struct Control {
 }
 
 /// Serves one connection until one side closes it.
-pub(super) async fn serve(stream: TcpStream, house: Arc<House>) {
+pub(crate) async fn serve<H: House>(stream: TcpStream, house: Arc<H>) {
     // Parts of an answer are to arrive as they are written.
     let _ = stream.set_nodelay(true);
     let control = Arc::new(Control::default());
@@ -50,8 +83,8 @@ pub(super) async fn serve(stream: TcpStream, house: Arc<House>) {
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tap), service).await;
 }
 
-async fn answer(
-    house: Arc<House>,
+async fn answer<H: House>(
+    house: Arc<H>,
     control: Arc<Control>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Broken> {
@@ -61,7 +94,7 @@ async fn answer(
     for (name, value) in &head.headers {
         asked.headers.insert(name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
-    let (turn, mut ticket) = house.answer(asked, &body).await;
+    let (turn, mut ticket) = house.answer(asked, body).await;
     match turn {
         Turn::Reply(reply, hold) => respond(reply, ticket, hold, control).await,
         Turn::NotHttp(bytes) => {

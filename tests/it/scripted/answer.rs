@@ -1,11 +1,11 @@
 //! What a scripted model answers: words, calls, delays and every fault, in one value that knows no protocol.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// How an answer that has begun goes on after its last part.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// As it should.
     #[default]
     Done,
@@ -29,7 +29,7 @@ pub(super) enum Ending {
 
 /// What happens before any part.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Head {
+pub(crate) enum Head {
     /// Status 200 and the parts.
     #[default]
     Answers,
@@ -59,23 +59,32 @@ pub(crate) struct Call {
 /// One answer to one request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
-    pub(super) head: Head,
-    pub(super) text: String,
-    pub(super) thinking: String,
-    pub(super) calls: Vec<Call>,
-    pub(super) are_calls_last: bool,
-    pub(super) is_without_ids: bool,
-    pub(super) is_length: bool,
-    pub(super) part_bytes: Option<usize>,
-    pub(super) piece_bytes: usize,
-    pub(super) first_ms: u64,
-    pub(super) drip_ms: u64,
-    pub(super) pause: Option<(usize, u64)>,
-    pub(super) gate: Option<Gate>,
-    pub(super) ending: Ending,
-    pub(super) prompt_tokens: Option<u64>,
-    pub(super) reply_tokens: Option<u64>,
-    pub(super) is_without_counts: bool,
+    pub(crate) head: Head,
+    pub(crate) text: String,
+    pub(crate) thinking: String,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) are_calls_last: bool,
+    pub(crate) is_without_ids: bool,
+    pub(crate) is_length: bool,
+    pub(crate) part_bytes: Option<usize>,
+    pub(crate) piece_bytes: usize,
+    pub(crate) first_ms: u64,
+    pub(crate) drip_ms: u64,
+    pub(crate) pause: Option<(usize, u64)>,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) ending: Ending,
+    pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) reply_tokens: Option<u64>,
+    pub(crate) is_without_counts: bool,
+    /// On Anthropic's protocol: `stop_reason` in place of what follows from the answer, with its `stop_details`.
+    pub(crate) stop: Option<(String, Value)>,
+    /// On Anthropic's protocol: `type` and `error_code` of an error, in place of what follows from the status.
+    pub(crate) error_kind: Option<String>,
+    pub(crate) error_code: Option<String>,
+    /// On Anthropic's protocol: tokens written to a cache for 5 minutes and for an hour, and tokens read from one.
+    pub(crate) cache: Option<[u64; 3]>,
+    /// On Anthropic's protocol: events, blocks and parts of kinds that nobody knows yet stand between the others.
+    pub(crate) has_news: bool,
 }
 
 /// Answers that work.
@@ -159,6 +168,46 @@ impl Answer {
     /// Waits once, after so many parts.
     pub(crate) fn pause_ms(self, after_parts: usize, wait_ms: u64) -> Self {
         Self { pause: Some((after_parts, wait_ms)), ..self }
+    }
+}
+
+/// What only Anthropic's protocol has.
+impl Answer {
+    /// Ends with this `stop_reason`.
+    pub(crate) fn stops(self, reason: &str) -> Self {
+        Self { stop: Some((reason.into(), Value::Null)), ..self }
+    }
+
+    /// The model declines, after what it has said so far.
+    pub(crate) fn then_declines(self, category: &str, explanation: &str) -> Self {
+        let details = json!({ "type": "refusal", "category": category, "explanation": explanation });
+        Self { stop: Some(("refusal".into(), details)), ..self }
+    }
+
+    /// Says that so many tokens were written to a cache for 5 minutes and for an hour, and read from one.
+    pub(crate) fn cached(self, write_5m: u64, write_1h: u64, read: u64) -> Self {
+        Self { cache: Some([write_5m, write_1h, read]), ..self }
+    }
+
+    /// Sets the `type` of an error, whatever its status says.
+    pub(crate) fn kind(self, kind: &str) -> Self {
+        Self { error_kind: Some(kind.into()), ..self }
+    }
+
+    /// Puts events, blocks and parts of unknown kinds between the others.
+    pub(crate) fn with_news(self) -> Self {
+        Self { has_news: true, ..self }
+    }
+
+    /// 429: the account's cap of the month, which has no `retry-after`.
+    pub(crate) fn spend_cap() -> Self {
+        let message = "You have reached the spend limit of your tier. Access is restored at the start of next month.";
+        Self { error_code: Some("enforced_spend_limit_reached".into()), ..Self::refused(429, message) }
+    }
+
+    /// 529.
+    pub(crate) fn overloaded() -> Self {
+        Self::refused(529, "Overloaded")
     }
 }
 
@@ -325,7 +374,7 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    pub(super) async fn passed(&self) {
+    pub(crate) async fn passed(&self) {
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = self.0.subscribe().wait_for(|is_open| *is_open).await;
     }
@@ -337,19 +386,19 @@ pub(crate) fn tokens_of(text: &str) -> u64 {
 }
 
 /// The first bytes of a text, not cutting a character.
-pub(super) fn front(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn front(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
 impl Answer {
     /// Tokens of reasoning, text and calls together.
-    pub(super) fn tokens_written(&self) -> u64 {
+    pub(crate) fn tokens_written(&self) -> u64 {
         let calls = self.calls.iter().map(|call| tokens_of(&call.name) + tokens_of(&call.arguments.to_string()));
         tokens_of(&self.thinking) + tokens_of(&self.text) + calls.sum::<u64>()
     }
 
     /// The same answer, cut as a server cuts it after so many tokens: a call that does not fit is swallowed.
-    pub(super) fn within(mut self, tokens_max: Option<u64>) -> Self {
+    pub(crate) fn within(mut self, tokens_max: Option<u64>) -> Self {
         let Some(tokens_max) = tokens_max.filter(|max| self.tokens_written() > *max) else { return self };
         let bytes_max = usize::try_from(tokens_max.saturating_mul(4)).unwrap_or(usize::MAX);
         self.thinking = front(&self.thinking, bytes_max).to_owned();
@@ -360,7 +409,7 @@ impl Answer {
     }
 
     /// Text or reasoning in parts, none of them empty.
-    pub(super) fn parts<'a>(&self, text: &'a str) -> Vec<&'a str> {
+    pub(crate) fn parts<'a>(&self, text: &'a str) -> Vec<&'a str> {
         // A long text in parts of a few bytes would be a hundred thousand lines.
         let bytes = match self.part_bytes {
             Some(0) => usize::MAX,

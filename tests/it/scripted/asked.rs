@@ -14,6 +14,8 @@ pub(crate) enum Protocol {
     Ollama,
     /// `/v1/…` and what stands beside it.
     OpenAi,
+    /// Anthropic's, on a server of its own.
+    Anthropic,
 }
 
 /// What became of a request.
@@ -102,7 +104,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(method: &str, path: &str) -> Self {
+    pub(crate) fn new(method: &str, path: &str) -> Self {
         let protocol = if path.starts_with("/v1/") { Protocol::OpenAi } else { Protocol::Ollama };
         Self {
             number: 0,
@@ -146,7 +148,7 @@ impl Asked {
 
     /// Names of the tools offered.
     pub(crate) fn tool_names(&self) -> Vec<&str> {
-        self.tools.iter().filter_map(|tool| tool["function"]["name"].as_str()).collect()
+        self.tools.iter().filter_map(|tool| tool["function"]["name"].as_str().or(tool["name"].as_str())).collect()
     }
 
     /// Whether the server cut the conversation.
@@ -165,7 +167,7 @@ impl Asked {
     }
 
     /// Tokens of the tools, as this server counts.
-    pub(super) fn tool_tokens(&self) -> u64 {
+    pub(crate) fn tool_tokens(&self) -> u64 {
         self.tools.iter().map(|tool| tokens_of(&tool.to_string())).sum()
     }
 }

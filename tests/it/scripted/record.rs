@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::asked::{Asked, End, Load};
 
+/// Longest wait of [`Record::wait_until`]: it only bounds a failing test.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
 /// The record of one server.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(crate) struct Record {
     started: Instant,
     inner: Mutex<Inner>,
     /// Grows with every change.
-    pub(super) changes: watch::Sender<u64>,
+    pub(crate) changes: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +33,7 @@ struct Inner {
 }
 
 impl Record {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { started: Instant::now(), inner: Mutex::default(), changes: watch::Sender::new(0) }
     }
 
@@ -39,12 +42,12 @@ impl Record {
     }
 
     /// Wakes who waits for something of the record or of the loaded models.
-    pub(super) fn changed(&self) {
+    pub(crate) fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
     /// Takes a request up. The ticket closes it.
-    pub(super) fn arrive(self: &Arc<Self>, mut asked: Asked) -> (Asked, Ticket) {
+    pub(crate) fn arrive(self: &Arc<Self>, mut asked: Asked) -> (Asked, Ticket) {
         let mut inner = self.lock();
         asked.number = inner.asked.len();
         asked.at = self.started.elapsed();
@@ -63,65 +66,76 @@ impl Record {
         (asked, ticket)
     }
 
-    pub(super) fn load(&self, model: &str, context_tokens: u32, evicted: Vec<String>) {
+    pub(crate) fn load(&self, model: &str, context_tokens: u32, evicted: Vec<String>) {
         let at = self.started.elapsed();
         self.lock().loads.push(Load { model: model.into(), context_tokens, at, evicted });
         self.changed();
     }
 
-    pub(super) fn unscripted(&self) {
+    pub(crate) fn unscripted(&self) {
         self.lock().unscripted += 1;
     }
 
-    pub(super) fn panicked(&self, message: String) {
+    pub(crate) fn panicked(&self, message: String) {
         self.lock().panics.push(message);
     }
 
     /// From now on (or until `false`) requests that end early were ended by the server, not by clients.
-    pub(super) fn closing(&self, is_closing: bool) {
+    pub(crate) fn closing(&self, is_closing: bool) {
         self.lock().is_closing = is_closing;
     }
 
-    pub(super) fn all(&self) -> Vec<Asked> {
+    pub(crate) fn all(&self) -> Vec<Asked> {
         self.lock().asked.clone()
     }
 
-    pub(super) fn loads(&self) -> Vec<Load> {
+    pub(crate) fn loads(&self) -> Vec<Load> {
         self.lock().loads.clone()
     }
 
-    pub(super) fn most_at_once(&self) -> usize {
+    pub(crate) fn most_at_once(&self) -> usize {
         self.lock().most_at_once
     }
 
-    pub(super) fn most_at_once_of(&self, model: &str) -> usize {
+    pub(crate) fn most_at_once_of(&self, model: &str) -> usize {
         self.lock().model_at_once.get(model).map_or(0, |(_, most)| *most)
     }
 
-    pub(super) fn unscripted_count(&self) -> usize {
+    pub(crate) fn unscripted_count(&self) -> usize {
         self.lock().unscripted
     }
 
-    pub(super) fn panics(&self) -> Vec<String> {
+    /// Waits until something holds; fails the test where it never does.
+    pub(crate) async fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let mut changes = self.changes.subscribe();
+        let end = Instant::now() + WAIT_MAX;
+        while !holds() {
+            let left = end.saturating_duration_since(Instant::now());
+            let changed = tokio::time::timeout(left, changes.changed()).await;
+            assert!(changed.is_ok(), "{what}: did not come about; requests: {:#?}", self.all());
+        }
+    }
+
+    pub(crate) fn panics(&self) -> Vec<String> {
         self.lock().panics.clone()
     }
 }
 
 /// One request that is not answered yet. Dropped before its end, the client has left.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     record: Arc<Record>,
     number: usize,
     is_open: bool,
 }
 
 impl Ticket {
-    pub(super) fn status(&self, status: u16) {
+    pub(crate) fn status(&self, status: u16) {
         self.record.lock().asked[self.number].status = Some(status);
         self.record.changed();
     }
 
-    pub(super) fn end(&mut self, end: End) {
+    pub(crate) fn end(&mut self, end: End) {
         if !std::mem::take(&mut self.is_open) {
             return;
         }
