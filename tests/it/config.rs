@@ -244,7 +244,6 @@ fn a_phase_that_is_switched_on_and_not_built_is_said() {
     }));
     let notes = world.settings().notes.join("\n");
     for said in [
-        "not in this version: escalation to Claude (`claude_integration.enabled`)",
         "not in this version: validation by Claude (`claude_integration.validation.enabled`)",
         "not in this version: planning by Claude (`claude_integration.planning.enabled`, `claude_integration.planning.use_claude_for_planner`)",
         "not in this version: remote access (`claude_integration.remote_access.enabled`)",

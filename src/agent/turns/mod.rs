@@ -392,7 +392,13 @@ impl<'a> Attempt<'a> {
         let setup = self.setup;
         let tool = setup.tools.iter().find(|tool| tool.offer.name == call.name).expect("only offered names are read");
         let is_read = tool.repeat == crate::domain::plan::RepeatClass::Read;
-        if let Err(ungrounded) = self.grounds.check(&tool.offer.parameters, &call.arguments, tool.may_name()) {
+        let (parameters, arguments) = (&tool.offer.parameters, &call.arguments);
+        let grounded = self.grounds.check(parameters, arguments, tool.may_name());
+        let grounded = grounded.and_then(|()| match is_read {
+            true => Ok(()),
+            false => self.grounds.check_taken(parameters, arguments, setup.is_taken),
+        });
+        if let Err(ungrounded) = grounded {
             let complaint = ungrounded.complaint(&call.name);
             self.refusals += 1;
             if self.refusals >= REFUSALS_MAX {

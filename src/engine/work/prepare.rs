@@ -29,7 +29,7 @@ pub async fn prepare(ports: &Ports, job: &Job) -> Prepared {
             return Prepared::Fault { key: format!("item {}", job.item + 1), failure: expression_failure(&error) };
         }
     };
-    if let StepKind::Agent { with, .. } = &job.definition().kind
+    if let StepKind::Agent { with, prompt: None, .. } = &job.definition().kind
         && let Err(failure) = known_arguments(with)
     {
         return Prepared::Fault { key, failure };
