@@ -83,7 +83,7 @@ impl Ladders {
             threshold: threshold.max(1),
             seconds,
             server_wait_ms: self.server_wait_ms,
-            when_limited: self.when_limited.unwrap_or_else(|| match step.for_each {
+            when_limited: self.when_limited.unwrap_or(match step.for_each {
                 Some(_) => WhenLimited::Park,
                 None => WhenLimited::Fail,
             }),
