@@ -127,6 +127,15 @@ impl Ladders {
             return Err(Failure::new(FailureKind::BadInput, message)
                 .hint("add one to the ladder, or name it: `agree: {with: SERVER:MODEL}`"));
         }
+        // A model cannot give the second answer to its own.
+        if let Some(with) =
+            agree.with.as_ref().filter(|with| !local.is_empty() && local.iter().all(|rung| rung == *with))
+        {
+            let message =
+                format!("step `{}` has `agree` with `{with}`, which is the only local model of its ladder", step.id);
+            return Err(Failure::new(FailureKind::BadInput, message)
+                .hint("name another one in `agree: {with: SERVER:MODEL}`, or add one to the ladder"));
+        }
         Ok(seconds)
     }
 

@@ -666,3 +666,27 @@ fn every_default_fits_its_own_key() {
 fn the_page_about_configuration_is_fresh() {
     crate::tidy::fresh("docs/reference/configuration.md", &docs::page());
 }
+
+#[test]
+fn a_model_server_without_an_address_is_a_fault_that_says_what_to_write() {
+    for entry in [json!({}), json!({ "kind": "openai", "slots": 2 }), json!({ "url": null })] {
+        let world = World::new().user(json!({ "model_servers": { "box": entry } }));
+        let Err(ConfigError::Faults(faults)) = world.resolve() else { panic!("{entry} passes") };
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert_eq!(faults[0].path.to_string(), "model_servers.box.url");
+        assert!(faults[0].hint.as_ref().unwrap().contains("\"url\": \"http://"), "{faults:?}");
+    }
+}
+
+#[test]
+fn no_part_of_a_model_server_is_set_before_its_address() {
+    let world = World::new();
+    let file = world.path("home/.ollmcp/config.json");
+    for (key, value) in [("model_servers.box.kind", json!("openai")), ("model_servers.box", json!({ "slots": 2 }))] {
+        let Err(ConfigError::Faults(faults)) = set_key(&file, key, &value) else { panic!("{key} passes") };
+        assert_eq!(faults[0].path.to_string(), "model_servers.box.url");
+        assert!(!file.exists());
+    }
+    set_key(&file, "model_servers.box.url", &json!("http://box:1")).unwrap();
+    set_key(&file, "model_servers.box.kind", &json!("openai")).unwrap();
+}

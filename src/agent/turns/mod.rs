@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::budget::{self, Budget};
 use super::calls::{self, Call, Offered, Read};
 use super::grounding::Grounds;
-use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::model::{Message, ModelError, NativeCall, Reply, Request, ResultOf, Speaker, Think};
 
 pub use setup::{Limits, Setup};
@@ -61,6 +61,10 @@ pub enum Ended {
 pub async fn run(setup: &Setup<'_>, world: &dyn World) -> Ended {
     match Attempt::new(setup) {
         Ok(mut attempt) => match attempt.run(world).await {
+            // What it said is shown beside why it does not count.
+            Err(Ended::Failed(failure)) if failure.class() == FailureClass::Wrong => {
+                Ended::Failed(failure.said(&attempt.last_said))
+            }
             Ok(ended) | Err(ended) => ended,
         },
         Err(failure) => Ended::Failed(failure),
@@ -101,6 +105,8 @@ struct Attempt<'a> {
     changes: u32,
     /// Last outcome of each tool, and whether any call of it succeeded.
     outcomes: BTreeMap<String, Outcome>,
+    /// The latest reply as a person reads it: its words without reasoning, and its calls.
+    last_said: String,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -145,6 +151,7 @@ impl<'a> Attempt<'a> {
             made: HashMap::new(),
             changes: 0,
             outcomes: BTreeMap::new(),
+            last_said: String::new(),
         };
         attempt.begin()?;
         Ok(attempt)
@@ -167,7 +174,9 @@ impl<'a> Attempt<'a> {
             let reply = self.ask(world).await?;
             self.reply_tokens = self.reply_tokens.saturating_add(reply.tokens.reply);
             self.budget.saw(reply.tokens.prompt);
-            let read = calls::read(&reply, &self.offered_now());
+            self.last_said = spoken(&reply);
+            let wanted = if self.setup.schema.is_some() { calls::Wanted::Form } else { calls::Wanted::Words };
+            let read = calls::read_for(&reply, &self.offered_now(), wanted);
             match read {
                 Read::Calls { calls, text } => {
                     self.said(&reply, &text, &calls);
@@ -530,6 +539,16 @@ fn head(text: &str, chars_max: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(chars_max).chain(" …".chars()).collect()
+}
+
+/// A reply in words: what was said without reasoning, and the calls that its server read from it.
+fn spoken(reply: &Reply) -> String {
+    let said = calls::without_reasoning(&reply.text).text;
+    let mut parts = vec![head(said.trim(), CLAIM_CHARS_MAX)];
+    parts.extend(reply.calls.iter().map(|call| head(&format!("{} {}", call.name, call.arguments), CLAIM_CHARS_MAX)));
+    parts.retain(|part| !part.is_empty());
+    parts.truncate(3);
+    parts.join(" ")
 }
 
 fn one_line(text: &str) -> String {
