@@ -199,6 +199,37 @@ impl Grounds {
         Err(Ungrounded { argument: name.to_owned(), value: bounded(text), candidates: self.candidates(text) })
     }
 
+    /// Checks the paths of a call that may name new files: what is there already, or says how later runs work, is
+    /// changed only where somebody named it.
+    ///
+    /// # Errors
+    /// The first argument that would change what nobody named.
+    pub fn check_taken(
+        &self,
+        parameters: &Value,
+        arguments: &Map<String, Value>,
+        is_taken: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Ungrounded> {
+        for (name, value) in arguments {
+            let declared = parameters.get("properties").and_then(|all| all.get(name)).unwrap_or(&Value::Null);
+            let is_path = declared.get("format").and_then(Value::as_str) == Some("path");
+            let words: Vec<String> =
+                name.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase).collect();
+            let is_name =
+                words.last().is_some_and(|word| NAMING.contains(&word.as_str()) || CREATING.contains(&word.as_str()));
+            let Some(text) = value.as_str().filter(|_| is_path || is_name) else { continue };
+            let plain = self.plain(text);
+            if !self.knows(text) && (defines_runs(&plain) || is_taken(&plain)) {
+                return Err(Ungrounded {
+                    argument: name.clone(),
+                    value: bounded(text),
+                    candidates: self.candidates(text),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a name was seen: as it stands, or as a path made of a folder and a name that were both seen.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
@@ -270,6 +301,13 @@ impl Grounds {
         ranked.sort();
         ranked.into_iter().take(CANDIDATES_MAX).map(|(_, name)| bounded(name)).collect()
     }
+}
+
+/// Whether a path is a place of agents or plans: what stands there decides what later runs do.
+fn defines_runs(plain: &str) -> bool {
+    ["agents/", "plans/"]
+        .iter()
+        .any(|folder| plain.get(..folder.len()).is_some_and(|head| head.eq_ignore_ascii_case(folder)))
 }
 
 /// Whether `name` stands in `text` and is not a part of a longer word.

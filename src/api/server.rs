@@ -233,11 +233,14 @@ async fn answer(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(
     let ask = Uuid::parse_str(&id).map(AskId).map_err(|_| not_found(format!("`{id}` is no question")))?;
     let all = asking(&shared).await?;
     let state = all.iter().find(|state| state.head.asks.contains_key(&ask));
-    let run = state.ok_or_else(|| not_found(format!("no open question {id}")))?.head.run;
+    let state = state.ok_or_else(|| not_found(format!("no open question {id}")))?;
+    let run = state.head.run;
+    let line = ask_lines(state).into_iter().find(|line| line.id == ask.to_string());
+    let line = line.ok_or_else(|| not_found(format!("no open question {id}")))?;
     let blobs = shared.blobs.clone();
     let by = answer.by.clone();
     let parsed =
-        tokio::task::spawn_blocking(move || answer_command(&blobs, ask, &answer, by)).await.map_err(internal)?;
+        tokio::task::spawn_blocking(move || answer_command(&blobs, ask, &line, &answer, by)).await.map_err(internal)?;
     request(&shared, run, parsed.map_err(|why| Failed(StatusCode::BAD_REQUEST, why))?).await
 }
 
@@ -245,7 +248,14 @@ async fn answer(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Json(
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn answer_command(blobs: &Blobs, ask: AskId, answer: &Answer, by: String) -> Result<Command, String> {
+pub fn answer_command(
+    blobs: &Blobs,
+    ask: AskId,
+    line: &AskLine,
+    answer: &Answer,
+    by: String,
+) -> Result<Command, String> {
+    fits(&line.answers, &answer.answer)?;
     if answer.output.is_some() && answer.answer != "happened" {
         return Err("an output belongs to `happened` alone".to_owned());
     }
@@ -260,10 +270,21 @@ pub fn answer_command(blobs: &Blobs, ask: AskId, answer: &Answer, by: String) ->
         "fail" => Ok(Command::Answer { ask, answer: DoubtAnswer::Fail, by }),
         "go" => Ok(Command::AnswerHold { ask, go: true, by }),
         "stop" => Ok(Command::AnswerHold { ask, go: false, by }),
-        other => Err(format!(
-            "`{other}` is no answer: happened, again, skip or fail to a call in doubt, go or stop to a step that is held"
-        )),
+        other => Err(format!("`{other}` cannot be answered here")),
     }
+}
+
+/// Whether a question takes an answer.
+fn fits(answers: &[String], answer: &str) -> Result<(), String> {
+    if answers.iter().any(|taken| taken == answer) {
+        return Ok(());
+    }
+    let known = match answers.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => "nothing".to_owned(),
+    };
+    Err(format!("`{answer}` is no answer to this question: it takes {known}"))
 }
 
 #[derive(serde::Deserialize)]
@@ -293,4 +314,22 @@ async fn tree(State(shared): State<Arc<Shared>>) -> Answered<TreeNode> {
     let asker = shared.tree.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let asker = asker.ok_or_else(|| Failed(StatusCode::SERVICE_UNAVAILABLE, "the engine is starting".to_owned()))?;
     asker().await.map(Json).ok_or_else(|| Failed(StatusCode::SERVICE_UNAVAILABLE, "the engine is stopping".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn what_a_question_does_not_take_is_told_with_what_it_takes() {
+        let taken = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let hold = taken(&["go", "stop"]);
+        assert_eq!(fits(&hold, "go"), Ok(()));
+        for answer in ["maybe", "again"] {
+            let why = format!("`{answer}` is no answer to this question: it takes go or stop");
+            assert_eq!(fits(&hold, answer), Err(why));
+        }
+        let doubt = taken(&["happened", "again", "skip", "fail"]);
+        assert!(fits(&doubt, "go").unwrap_err().ends_with("it takes happened, again, skip or fail"));
+    }
 }

@@ -74,8 +74,7 @@ fn unusable(error: &AccountError) -> Failure {
 }
 
 fn limited(reached: &Reached) -> Failure {
-    let until_ms = reached.frees_at_ms.and_then(|at| u64::try_from(at).ok());
-    Failure::new(FailureKind::Limited, reached.to_string()).hint(reached.hint()).until(until_ms)
+    Failure::new(FailureKind::Limited, reached.to_string()).hint(reached.hint()).until(reached.frees_at_ms)
 }
 
 impl ClaudeDoor {
@@ -97,7 +96,7 @@ impl ClaudeDoor {
             model: self.claude.catalogue().resolve(&model).sent,
             reason: if asked.is_critical { Reason::Critical } else { Reason::Fallback },
             microdollars: most.microdollars,
-            limits: self.limits.clone(),
+            limits: self.limits,
         };
         let reservation = match self.account.reserve(&ask).await {
             Ok(Decision::Granted(reservation)) => reservation,

@@ -50,7 +50,8 @@ fn answered(
         }
         Access::Own(own) => {
             let id = AskId(ask.id.parse().map_err(|_| CliError::failed("the question has no id"))?);
-            let command = answer_command(&own.store.blobs, id, answer, TERMINAL.to_owned()).map_err(CliError::usage)?;
+            let command =
+                answer_command(&own.store.blobs, id, &ask, answer, TERMINAL.to_owned()).map_err(CliError::usage)?;
             offline::command(own, looking.runtime(), run, command)?;
             let heads = own.store.state.reader().heads()?;
             let next = match heads.iter().find(|head| head.run == run).and_then(|head| head.end) {

@@ -5,7 +5,7 @@ use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output;
-use crate::config::edit;
+use crate::config::{edit, settings};
 use crate::report::SHAPE_VERSION;
 
 pub(super) fn config(context: &Context, args: &ConfigArgs) -> Result<Exit, CliError> {
@@ -58,6 +58,7 @@ fn set(context: &Context, key: &str, value: &str, in_user_file: bool) -> Result<
         let hint = error.hint();
         CliError::usage(crate::app::store::chain(&error)).hint_opt(hint)
     })?;
+    let value = crate::config::KeyPath::parse(key).map_or(value.clone(), |path| settings::shown(&path, &value));
     if context.is_json {
         let file = file.display().to_string();
         output::json_with_version(serde_json::json!({ "key": key, "value": value, "file": file }));

@@ -54,6 +54,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     if arguments.get(1).is_some_and(|first| first == "__pdf-worker") {
         return ExitCode::from(u8::try_from(crate::pdf::worker::worker_main()).unwrap_or(1));
     }
+    let arguments = after_dashes(arguments);
     let command = Args::command();
     // Asked of a line that could not be read: what is data for a tool comes after `--`.
     let wants_json = arguments.iter().skip(1).take_while(|word| *word != "--").any(|word| word == "--json");
@@ -86,6 +87,23 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// What follows `--` where a verb would stand is a question, whatever its words: told by a blank behind it.
+fn after_dashes(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let Some(at) = arguments.iter().position(|word| word == "--") else { return arguments };
+    let mut before = arguments[1..at].iter();
+    while let Some(word) = before.next() {
+        match word.to_str() {
+            Some("--config") => _ = before.next(),
+            Some(flag) if flag.starts_with("--") => {}
+            _ => return arguments,
+        }
+    }
+    let mut question = arguments.split_off(at).into_iter().skip(1).collect::<Vec<_>>().join(std::ffi::OsStr::new(" "));
+    question.push(" ");
+    arguments.push(question);
+    arguments
 }
 
 /// What the reader of the command line says, as an error of ours: its first paragraph, and its tips.

@@ -33,6 +33,7 @@ pub(super) fn question(context: &Context, words: &[String]) -> Result<Exit, CliE
     let standing = context.standing_to_start(true)?;
     let project = project_of(&standing)?;
     let plan = plan_source::shipped(&standing, QUESTION)?;
+    let question = written_out(&standing, &question);
     let inputs = [(QUESTION.to_owned(), Value::String(question.clone()))].into_iter().collect();
     let granted = named_outside(&standing, &question);
     let own = context.own_store(project, "run")?;
@@ -59,12 +60,13 @@ pub(super) fn is_question(state: &RunState) -> bool {
     state.head.origin.plan_source == QUESTION && state.plan.name() == QUESTION
 }
 
-/// What lies outside the project folder of the paths that the question names, if it is there: the person named it.
-fn named_outside(standing: &Standing, question: &str) -> Vec<PathBuf> {
+/// Paths that the question may mean: what stands in quotes, and every word; of each the way from the root.
+fn named(standing: &Standing, question: &str) -> Vec<(String, PathBuf)> {
     let home = standing.environment.get("HOME").map(Path::new);
+    let quoted = ['"', '\'', '`'].into_iter().flat_map(|mark| question.split(mark).skip(1).step_by(2));
     let words = question.split(|c: char| c.is_whitespace() || "\"'`<>()".contains(c));
-    let paths = words.filter_map(|word| {
-        let word = word.trim_end_matches([',', ';', ':', '?', '!', '.']);
+    let paths = quoted.chain(words).filter_map(|word| {
+        let word = word.trim().trim_end_matches([',', ';', ':', '?', '!', '.']);
         let path = match (word.strip_prefix("~/"), home) {
             (Some(rest), Some(home)) => home.join(rest),
             _ if word.starts_with('/') || word.starts_with("../") => standing.cwd.join(word),
@@ -72,11 +74,21 @@ fn named_outside(standing: &Standing, question: &str) -> Vec<PathBuf> {
         };
         // A lone `/` in a sentence names nothing.
         let names_something = path.file_name().is_some() || word.starts_with("../");
-        let real = resolved(&standing.cwd, &path);
-        (names_something && real.exists() && !lies_within(standing.folder(), &real, [standing.folder()]))
-            .then_some(real)
+        names_something.then(|| (word.to_owned(), resolved(&standing.cwd, &path)))
     });
-    paths.take(PATHS_MAX).collect()
+    paths.filter(|(_, path)| path.exists()).take(PATHS_MAX).collect()
+}
+
+/// The question with paths of the home folder written out: no tool knows `~`.
+fn written_out(standing: &Standing, question: &str) -> String {
+    let of_home = named(standing, question).into_iter().filter(|(word, _)| word.starts_with("~/"));
+    of_home.fold(question.to_owned(), |text, (word, path)| text.replace(&word, &path.display().to_string()))
+}
+
+/// What lies outside the project folder of the paths that the question names: the person named it.
+fn named_outside(standing: &Standing, question: &str) -> Vec<PathBuf> {
+    let all = named(standing, question).into_iter().map(|(_, path)| path);
+    all.filter(|path| !lies_within(standing.folder(), path, [standing.folder()])).collect()
 }
 
 /// Prints the answer on standard output and all else beside it; without an answer, why there is none.

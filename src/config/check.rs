@@ -196,9 +196,26 @@ impl Checker<'_> {
         match (value, node.key) {
             (Value::Null, _) => {}
             (Value::Object(keys), None) => self.section(node, path, keys),
-            (Value::Object(keys), Some(key)) if inside && key.kind == Kind::Whole => self.section(node, path, keys),
+            (Value::Object(keys), Some(key)) if inside && key.kind == Kind::Whole => {
+                self.section(node, path, keys);
+                self.address(key, path, keys);
+            }
             (_, None) => self.fault(path, value, "an object", None),
             (_, Some(key)) => self.leaf(key, path, value),
+        }
+    }
+
+    /// A model server without an address is none, and would be gone without a word.
+    fn address(&mut self, key: &Key, path: &KeyPath, keys: &Map<String, Value>) {
+        if key.path == "model_servers.*" && keys.get("url").is_none_or(Value::is_null) {
+            let kind = keys.get("kind").and_then(Value::as_str);
+            let example = if kind == Some("openai") { "http://127.0.0.1:8080/v1" } else { "http://127.0.0.1:11434" };
+            self.findings.faults.push(Fault {
+                path: path.child("url"),
+                whence: self.whence.to_owned(),
+                message: "is missing: a model server needs its address".to_owned(),
+                hint: Some(format!("write `\"url\": \"{example}\"` into `{path}`")),
+            });
         }
     }
 
@@ -253,8 +270,9 @@ impl Checker<'_> {
     }
 
     fn fault(&mut self, path: &KeyPath, value: &Value, wanted: &str, hint: Option<String>) {
-        let secret = known_key(path).is_some_and(|key| key.kind == Kind::Secret);
-        let found = if secret { type_word(value).to_owned() } else { shown(value) };
+        // What `config show` would not show is not told of a faulty value either.
+        let is_hidden = super::settings::shown(path, value) != *value;
+        let found = if is_hidden { type_word(value).to_owned() } else { shown(value) };
         let message = format!("must be {wanted}, and is {found}");
         self.findings.faults.push(Fault { path: path.clone(), whence: self.whence.to_owned(), message, hint });
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::check::{check_value, is_known, nearest_key};
+use super::check::{check, check_value, is_known, nearest_key};
 use super::document::{CONFIG_BYTES_MAX, parse};
 use super::{ConfigError, KeyPath};
 use crate::os::files;
@@ -41,6 +41,13 @@ pub fn set_key(file: &Path, key: &str, value: &Value) -> Result<(), ConfigError>
     parse(&text, file)?;
     let changed = with_key(&text, &path, value)
         .map_err(|inside| ConfigError::NoObject { file: file.to_owned(), key: inside.to_string() })?;
+    // A part may fit its key and leave the entry around it without what it needs.
+    let entry = KeyPath(path.0.iter().take(2).cloned().collect());
+    let mut faults = check(&parse(&changed, file)?.keys, "what would stand there").faults;
+    faults.retain(|fault| path.0.len() > 2 && fault.path.is_within(&entry));
+    if !faults.is_empty() {
+        return Err(ConfigError::Faults(faults));
+    }
     let write_failed = |source| ConfigError::Write { file: file.to_owned(), source };
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         files::make_private_folder(folder).map_err(write_failed)?;

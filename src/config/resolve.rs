@@ -230,7 +230,10 @@ impl Layers {
             ollama_url: text(&document, "ollama.url").unwrap_or_default(),
             model_servers: model_servers(&document),
             find_model_servers: at(&document, "find_model_servers") != Some(&Value::Bool(false)),
-            ladders: section(&document, "ladders").map(|(name, rungs)| (name.clone(), texts(Some(rungs)))).collect(),
+            ladders: section(&document, "ladders")
+                .map(|(name, rungs)| (name.clone(), texts(Some(rungs))))
+                .filter(|(_, rungs)| !rungs.is_empty())
+                .collect(),
             files: self.files,
             notes,
             warnings: self.warnings,

@@ -108,7 +108,6 @@ const AGENT_TYPES: &[&str] = &["PLANNER", "SHELL_EXECUTOR", "CODER", "DATABASE_W
 
 const GRANTS: &[&str] = &["read", "write", "database", "shell", "network", "destructive"];
 
-const CLAUDE: &str = "escalation to Claude";
 const MODELS: &str = "local models";
 const VALIDATION: &str = "validation by Claude";
 const PLANNING: &str = "planning by Claude";
@@ -248,8 +247,7 @@ pub const KEYS: &[Key] = &[
     .later(MODELS),
     // Claude.
     key("claude_integration.enabled", Bool, "false", "Lets tasks escalate to Claude after counted failures.")
-        .variable("OLLMCP_CLAUDE_ENABLED")
-        .later(CLAUDE),
+        .variable("OLLMCP_CLAUDE_ENABLED"),
     key("claude_integration.api_key", Secret, "", "Key of the Anthropic API; better in the variable.")
         .variable("ANTHROPIC_API_KEY"),
     key("claude_integration.base_url", Url, "\"https://api.anthropic.com\"", "Address of the API.")

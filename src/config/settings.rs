@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::check::known_key;
+use super::schema::Kind;
 use super::{Consent, KeyPath, Secret};
 use crate::domain::kinds::{Grant, TaskKind};
 pub use crate::domain::ladder::WhenLimited;
@@ -159,7 +161,7 @@ impl Settings {
             let value = if key.to_string() == "claude_integration.api_key" {
                 self.claude.api_key.as_ref().map(|_| "(set, not shown)".to_owned())?
             } else {
-                masked(key, self.value(key)?).to_string()
+                shown(key, self.value(key)?).to_string()
             };
             Some(Entry { key: key.clone(), value, origin: origin.clone() })
         });
@@ -238,9 +240,31 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Values of variables and headers may be secrets, and so may the name part of an address.
-fn masked(key: &KeyPath, value: &Value) -> Value {
-    const MASK: &str = "(not shown)";
+/// A value of a key as a screen may show it: what may be secret by its key, or by the names inside, is replaced.
+#[must_use]
+pub fn shown(key: &KeyPath, value: &Value) -> Value {
+    if known_key(key).is_some_and(|known| known.kind == Kind::Secret) {
+        return Value::String(MASK.into());
+    }
+    // From the top, because a key may itself lead into variables or headers.
+    let whole = key.0.iter().rev().fold(value.clone(), |inside, name| {
+        let section: Map<String, Value> = std::iter::once((name.clone(), inside)).collect();
+        Value::Object(section)
+    });
+    let mut found = &masked(&whole);
+    for name in &key.0 {
+        match found.get(name) {
+            Some(inside) => found = inside,
+            None => return found.clone(),
+        }
+    }
+    found.clone()
+}
+
+const MASK: &str = "(not shown)";
+
+/// Values of variables and headers may be secrets, and so may keys, and the name part of an address.
+fn masked(value: &Value) -> Value {
     let hide = |value: &Value| match value {
         // A reference by name gives nothing away.
         Value::String(text) if text.starts_with("${") && text.ends_with('}') => value.clone(),
@@ -253,22 +277,58 @@ fn masked(key: &KeyPath, value: &Value) -> Value {
                     ("env" | "headers", Value::Object(inner)) => {
                         Value::Object(inner.iter().map(|(name, value)| (name.clone(), hide(value))).collect())
                     }
-                    _ => masked(&key.child(name), value),
+                    ("env" | "headers" | "api_key", value) if !value.is_null() => hide(value),
+                    _ => masked(value),
                 };
                 (name.clone(), value)
             });
             Value::Object(hidden.collect())
         }
-        Value::String(text) => Value::String(without_user(text, MASK)),
+        Value::Array(list) => Value::Array(list.iter().map(masked).collect()),
+        Value::String(text) => Value::String(without_users(text)),
         other => other.clone(),
     }
 }
 
-fn without_user(text: &str, mask: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((user, _)) => format!("{scheme}://{mask}{}", &rest[user.len()..]),
-        None => text.to_owned(),
+/// Without the name parts of all addresses in a text.
+fn without_users(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for rest in parts {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = authority.rsplit_once('@').map(|(user, _)| &rest[user.len()..]);
+        out.push_str("://");
+        out.push_str(&host.map_or_else(|| rest.to_owned(), |host| format!("{MASK}{host}")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_is_shown_under_no_key() {
+        for (key, value) in [
+            ("mcpServers.m", json!({ "command": "true", "env": { "T": "zzsecretzz" } })),
+            ("mcpServers.m.env", json!({ "T": "zzsecretzz" })),
+            ("mcpServers.m.env", json!("T=zzsecretzz")),
+            ("mcpServers.m.env.T", json!("zzsecretzz")),
+            ("mcpServers.m.headers.Authorization", json!("Bearer zzsecretzz")),
+            ("mcpServers.m", json!({ "args": ["postgres://me:zzsecretzz@host/db"] })),
+            ("mcpServers", json!({ "m": { "headers": { "X": "zzsecretzz" } } })),
+            ("ollama.url", json!("http://me:zzsecretzz@host:1")),
+            ("model_servers.m.url", json!("http://a/?next=http://me:zzsecretzz@host")),
+            ("claude_integration.api_key", json!("zzsecretzz")),
+            ("claude_integration", json!({ "api_key": "zzsecretzz" })),
+        ] {
+            let told = shown(&KeyPath::parse(key).unwrap(), &value).to_string();
+            assert!(!told.contains("zzsecretzz"), "{key}: {told}");
+        }
+        let key = KeyPath::parse("mcpServers.m.env.T").unwrap();
+        assert_eq!(shown(&key, &json!("${TOKEN}")), json!("${TOKEN}"), "a name is no secret");
+        assert_eq!(shown(&KeyPath::parse("ollama.url").unwrap(), &json!("http://host:1")), json!("http://host:1"));
     }
 }

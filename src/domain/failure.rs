@@ -207,7 +207,13 @@ pub struct Failure {
     /// When the cause passes by itself, in milliseconds since the Unix epoch, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
+    /// What a model said last, in one line, at most [`SAID_CHARS_MAX`]; for people, and never evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
 }
+
+/// Longest quote of a model that a failure keeps.
+pub const SAID_CHARS_MAX: usize = 300;
 
 /// Longest message kept in an event.
 pub const MESSAGE_BYTES_MAX: usize = 2_000;
@@ -216,7 +222,15 @@ impl Failure {
     /// A failure with a bounded message.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: bounded(message.into()), hint: None, check: None, of_tool: false, until_ms: None }
+        Self {
+            kind,
+            message: bounded(message.into()),
+            hint: None,
+            check: None,
+            of_tool: false,
+            until_ms: None,
+            said: None,
+        }
     }
 
     /// What somebody told, with the hint that stands behind `; hint: ` or on a line of its own.
@@ -252,6 +266,21 @@ impl Failure {
     #[must_use]
     pub fn until(mut self, at_ms: Option<u64>) -> Self {
         self.until_ms = at_ms;
+        self
+    }
+
+    /// The same with what a model said last; nothing where it said nothing.
+    #[must_use]
+    pub fn said(mut self, text: &str) -> Self {
+        // Bounded before it is laid into one line: a reply may be long.
+        let head: String = text.trim_start().chars().take(4 * SAID_CHARS_MAX).collect();
+        let line = head.split_whitespace().collect::<Vec<_>>().join(" ");
+        let is_cut = line.chars().count() > SAID_CHARS_MAX || head.len() < text.trim_start().len();
+        let mut line: String = line.chars().take(if is_cut { SAID_CHARS_MAX - 2 } else { SAID_CHARS_MAX }).collect();
+        if is_cut {
+            line.push_str(" …");
+        }
+        self.said = (!line.is_empty()).then_some(line);
         self
     }
 

@@ -1,8 +1,9 @@
 //! The digest of what can change an item's output. Equal digests mean: the stored output is the output.
 //!
 //! What counts: the kind, the tool or agent with its output version, the evaluated arguments, the agent's text, the
-//! output schema, and the content of the files that the arguments name. What does not: limits, parallelism, retries,
-//! `on_error`, ladder and checks; a changed check judges the stored output.
+//! output schema, the content of the files that the arguments name, and who has to agree (`agree`), for no check of today
+//! can make up for a second answer. What does not: limits, parallelism, retries, `on_error`, ladder and checks; a changed
+//! check judges the stored output.
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

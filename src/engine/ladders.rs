@@ -83,7 +83,7 @@ impl Ladders {
             threshold: threshold.max(1),
             seconds,
             server_wait_ms: self.server_wait_ms,
-            when_limited: self.when_limited.unwrap_or_else(|| match step.for_each {
+            when_limited: self.when_limited.unwrap_or(match step.for_each {
                 Some(_) => WhenLimited::Park,
                 None => WhenLimited::Fail,
             }),
@@ -126,6 +126,15 @@ impl Ladders {
                 format!("step `{}` has `agree`, and its ladder has no local model of another family", step.id);
             return Err(Failure::new(FailureKind::BadInput, message)
                 .hint("add one to the ladder, or name it: `agree: {with: SERVER:MODEL}`"));
+        }
+        // A model cannot give the second answer to its own.
+        if let Some(with) =
+            agree.with.as_ref().filter(|with| !local.is_empty() && local.iter().all(|rung| rung == *with))
+        {
+            let message =
+                format!("step `{}` has `agree` with `{with}`, which is the only local model of its ladder", step.id);
+            return Err(Failure::new(FailureKind::BadInput, message)
+                .hint("name another one in `agree: {with: SERVER:MODEL}`, or add one to the ladder"));
         }
         Ok(seconds)
     }

@@ -195,6 +195,8 @@ fn step_line(state: &RunState, step: StepIndex, is_live: bool) -> StepLine {
         step: definition.id.to_string(),
         kind: kind_text(&definition.kind),
         state: match &found.phase {
+            // It waits for a person, whatever a process left open.
+            StepPhase::Open { .. } if state.is_held(step) && (!is_live || counts.running == 0) => "held",
             // Nothing runs where no process is at work.
             StepPhase::Open { .. } if !is_live && counts.running > 0 => "interrupted",
             StepPhase::Open { .. } if !is_live && counts.waiting > 0 => "waiting",

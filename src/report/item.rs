@@ -56,7 +56,7 @@ pub struct TriedLine {
     pub counted: bool,
     /// What was seen: why it failed, or what its acceptance rests on.
     pub evidence: String,
-    /// What the model said that it did.
+    /// What the model said that it did, or said last where its answer counts for nothing.
     pub claimed: Option<String>,
     /// From its start to its end, or to the end of its judging.
     pub seconds: f64,
@@ -121,7 +121,10 @@ impl TriedLine {
             outcome,
             counted,
             evidence: seen,
-            claimed: tried.claimed.clone(),
+            claimed: {
+                let said = tried.failure.as_ref().and_then(|failure| failure.said.clone());
+                tried.claimed.clone().or(said)
+            },
             seconds: end_ms.saturating_sub(tried.started_ms) as f64 / 1_000.0,
             turns: tried.turns,
             input_tokens: tried.input_tokens,

@@ -24,6 +24,10 @@ pub struct ModelWork {
     pub by_rung: BTreeMap<String, u64>,
     /// Tasks that were set aside or failed.
     pub not_done: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// Those of them that were set aside.
+    pub set_aside: u64,
     /// Attempts in which a model said that it was done.
     pub claimed: u64,
     /// Attempts that were accepted.
@@ -49,11 +53,12 @@ impl ModelWork {
         let rungs = if rungs.is_empty() { String::new() } else { format!(" ({})", rungs.join(", ")) };
         let shown = if self.unchecked { "unchecked" } else { "shown" };
         format!(
-            "{}: local {} of {}{rungs} · set aside {} · claimed {}, {shown} {} · {}, {} + {} tokens",
+            "{}: local {} of {}{rungs} · failed {} · set aside {} · claimed {}, {shown} {} · {}, {} + {} tokens",
             self.step,
             thousands(self.local),
             thousands(self.tasks),
-            thousands(self.not_done),
+            thousands(self.failed),
+            thousands(self.set_aside),
             thousands(self.claimed),
             thousands(self.shown),
             plural(self.calls, "model call"),
@@ -93,9 +98,11 @@ pub(super) fn work(state: &RunState) -> Vec<ModelWork> {
                         *work.by_rung.entry(rung.clone()).or_default() += 1;
                     }
                 }
-                TaskPhase::Ended(TaskEnd::Failed(_) | TaskEnd::Quarantined(_)) => work.not_done += 1,
+                TaskPhase::Ended(TaskEnd::Failed(_)) => work.failed += 1,
+                TaskPhase::Ended(TaskEnd::Quarantined(_)) => work.set_aside += 1,
                 _ => {}
             }
+            work.not_done = work.failed + work.set_aside;
         }
         if work.tasks > 0 {
             all.push(work);

@@ -115,7 +115,7 @@ fn step_counts(step: &StepLine) -> String {
     let mut parts = vec![format!("{} of {} done", thousands(step.done.into()), thousands(items.into()))];
     let more = [
         (step.reused, "reused"),
-        (step.running, if step.state == "interrupted" { "cut off" } else { "running" }),
+        (step.running, if matches!(step.state.as_str(), "interrupted" | "held") { "cut off" } else { "running" }),
         (step.waiting, "waiting"),
         (step.failed, "failed"),
         (step.quarantined, "set aside"),
@@ -126,7 +126,7 @@ fn step_counts(step: &StepLine) -> String {
             .map(|(count, word)| format!("{} {word}", thousands((*count).into()))),
     );
     let told = step.done + step.running + step.waiting + step.failed + step.quarantined;
-    if matches!(step.state.as_str(), "done" | "failed") && told < items {
+    if matches!(step.state.as_str(), "done" | "failed" | "held") && told < items {
         parts.push(format!("{} not started", thousands((items - told).into())));
     }
     parts.join(", ")
@@ -154,10 +154,10 @@ pub fn not_done(items: &[NotDone], untold: usize) -> String {
     out
 }
 
-/// `extract[a.pdf]`; the step alone where it is its only task.
+/// `extract[a.pdf]`; the step alone where it is its only task, or where the whole step is meant.
 #[must_use]
 pub fn task_name(step: &str, item: &str) -> String {
-    if step == item { clean(step) } else { format!("{}[{}]", clean(step), clean(item)) }
+    if step == item || item.is_empty() { clean(step) } else { format!("{}[{}]", clean(step), clean(item)) }
 }
 
 /// The state of a task in a person's words.

@@ -51,6 +51,8 @@ pub(super) struct Place {
     /// As it is given back: relative inside the workspace, else absolute.
     pub(super) shown: String,
     pub(super) access: Access,
+    /// The root is no part of the workspace: a person named it.
+    pub(super) is_granted: bool,
 }
 
 impl Territory {
@@ -87,7 +89,8 @@ impl Territory {
         // The longest permission decides: a granted folder inside the workspace may be a link to outside.
         let fitting = roots.filter_map(|(name, root)| Some((name, root, absolute.strip_prefix(name).ok()?)));
         let (_, root, rest) = fitting.max_by_key(|(name, _, _)| name.as_os_str().len())?;
-        Some(Place { root: root.clone(), rest: rest.to_owned(), shown, access })
+        let is_granted = *root != self.workspace;
+        Some(Place { root: root.clone(), rest: rest.to_owned(), shown, access, is_granted })
     }
 
     /// A path as it is given back: it works as it stands in the next call.
@@ -206,6 +209,10 @@ impl Place {
         let real = real_path(&opened).map_err(|error| self.refusal("look up", &error))?;
         let root = fs::canonicalize(&self.root).map_err(|error| self.refusal("look up", &error))?;
         self.check_ours(real.strip_prefix(&root).unwrap_or(&real))?;
+        // A granted root may itself lie in a folder of ours: the person's settings hold keys.
+        if self.is_granted && root.components().any(|part| part.as_os_str() == OURS) {
+            self.check_ours(&root)?;
+        }
         Ok(opened)
     }
 

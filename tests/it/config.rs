@@ -244,7 +244,6 @@ fn a_phase_that_is_switched_on_and_not_built_is_said() {
     }));
     let notes = world.settings().notes.join("\n");
     for said in [
-        "not in this version: escalation to Claude (`claude_integration.enabled`)",
         "not in this version: validation by Claude (`claude_integration.validation.enabled`)",
         "not in this version: planning by Claude (`claude_integration.planning.enabled`, `claude_integration.planning.use_claude_for_planner`)",
         "not in this version: remote access (`claude_integration.remote_access.enabled`)",
@@ -258,7 +257,6 @@ fn a_phase_that_is_switched_on_and_not_built_is_said() {
     let off = json!({"claude_integration": {"enabled": false, "validation": {"enabled": false}}, "memory": {"enabled": false}});
     assert!(World::new().user(off).settings().notes.is_empty());
     let by_variable = World::new().variable("OLLMCP_CLAUDE_ENABLED", "true").settings();
-    assert!(by_variable.notes[0].contains("claude_integration.enabled"));
     assert!(by_variable.warnings[0].contains("ANTHROPIC_API_KEY"), "the fix is named: {:?}", by_variable.warnings);
     assert!(World::new().variable("OLLAMA_HOST", "box:1").settings().notes.is_empty(), "no wish made of this program");
 }
@@ -667,4 +665,28 @@ fn every_default_fits_its_own_key() {
 #[test]
 fn the_page_about_configuration_is_fresh() {
     crate::tidy::fresh("docs/reference/configuration.md", &docs::page());
+}
+
+#[test]
+fn a_model_server_without_an_address_is_a_fault_that_says_what_to_write() {
+    for entry in [json!({}), json!({ "kind": "openai", "slots": 2 }), json!({ "url": null })] {
+        let world = World::new().user(json!({ "model_servers": { "box": entry } }));
+        let Err(ConfigError::Faults(faults)) = world.resolve() else { panic!("{entry} passes") };
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert_eq!(faults[0].path.to_string(), "model_servers.box.url");
+        assert!(faults[0].hint.as_ref().unwrap().contains("\"url\": \"http://"), "{faults:?}");
+    }
+}
+
+#[test]
+fn no_part_of_a_model_server_is_set_before_its_address() {
+    let world = World::new();
+    let file = world.path("home/.ollmcp/config.json");
+    for (key, value) in [("model_servers.box.kind", json!("openai")), ("model_servers.box", json!({ "slots": 2 }))] {
+        let Err(ConfigError::Faults(faults)) = set_key(&file, key, &value) else { panic!("{key} passes") };
+        assert_eq!(faults[0].path.to_string(), "model_servers.box.url");
+        assert!(!file.exists());
+    }
+    set_key(&file, "model_servers.box.url", &json!("http://box:1")).unwrap();
+    set_key(&file, "model_servers.box.kind", &json!("openai")).unwrap();
 }

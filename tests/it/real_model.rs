@@ -214,7 +214,8 @@ fn a_weak_model_fills_the_table_with_rows_that_hold_and_a_kill_asks_nothing_agai
     assert!(running.kill().is_killed());
     let (known, sent) = (recorded(&place), tap.sent());
     println!("killed with {sent} questions sent and {known} replies on record");
-    assert!(known <= sent && sent - known <= SERVERS, "{known} of {sent}: one question at a time for each server");
+    // Each server has one question open, and one reply that is not on record yet.
+    assert!(known <= sent && sent - known <= 2 * SERVERS, "{known} of {sent}: one question at a time for each server");
     let said = to_the_end(&place, place.start(&["resume", "last"]).wait_within(batch.limit), batch.limit);
     said.exits(SET_ASIDE);
     assert_eq!(dump(&place), rows, "the same rows");

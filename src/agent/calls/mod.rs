@@ -55,6 +55,25 @@ pub struct Offered {
     pub parameters: Value,
 }
 
+/// What the final answer is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Words.
+    Words,
+    /// A value that fits a schema.
+    Form,
+}
+
+impl Wanted {
+    /// How to answer, for a model that called a tool where none is offered.
+    const fn way(self) -> &'static str {
+        match self {
+            Self::Words => "answer in words",
+            Self::Form => "answer with one JSON value of the form asked for, and nothing around it",
+        }
+    }
+}
+
 /// A call that may run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
@@ -101,7 +120,7 @@ impl Unread {
     fn not_offered(name: &str, offers: Offers<'_>) -> Self {
         let name: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
         let complaint = if offers.0.is_empty() {
-            format!("`{name}` was called, but no tools are offered here; answer in words")
+            format!("`{name}` was called, but no tools are offered here; {}", offers.1.way())
         } else {
             format!("there is no tool `{name}`; the tools are {}", offers.listed())
         };
@@ -122,7 +141,13 @@ impl Unread {
 /// calls included: what follows them is not known.
 #[must_use]
 pub fn read(reply: &Reply, offered: &[Offered]) -> Read {
-    match outcome(reply, Offers(offered)) {
+    read_for(reply, offered, Wanted::Words)
+}
+
+/// As [`read`], where the final answer is to be of some form.
+#[must_use]
+pub fn read_for(reply: &Reply, offered: &[Offered], wanted: Wanted) -> Read {
+    match outcome(reply, Offers(offered, wanted)) {
         Ok(read) => read,
         Err(unread) => Read::Failed(unread),
     }
@@ -133,7 +158,7 @@ pub fn read(reply: &Reply, offered: &[Offered]) -> Read {
 #[must_use]
 pub fn bare_call(text: &str) -> Option<String> {
     let raw = prose::bare_call(text)?;
-    Some(Unread::not_offered(&raw.name, Offers(&[])).complaint)
+    Some(Unread::not_offered(&raw.name, Offers(&[], Wanted::Words)).complaint)
 }
 
 fn outcome(reply: &Reply, offers: Offers<'_>) -> Result<Read, Unread> {
@@ -170,7 +195,8 @@ fn outcome(reply: &Reply, offers: Offers<'_>) -> Result<Read, Unread> {
     match tagged::read(said, offers) {
         Tagged::Calls { raws, start } => return run(raws, offers, before(said, start)),
         Tagged::Unreadable(_) if offers.0.is_empty() => {
-            return Err(Unread::new(FailureKind::NotOffered, "no tools are offered here; answer in words"));
+            let complaint = format!("no tools are offered here; {}", offers.1.way());
+            return Err(Unread::new(FailureKind::NotOffered, complaint));
         }
         Tagged::Unreadable(why) => return Err(Unread::malformed(why, offers)),
         Tagged::Shown => return Ok(Read::Text(said.to_owned())),

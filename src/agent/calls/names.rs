@@ -1,6 +1,6 @@
 //! From the name that a model wrote to the one tool it means, if there is exactly one.
 
-use super::Offered;
+use super::{Offered, Wanted};
 
 /// Prefixes that stand for "the tools" and for no server.
 const GENERIC: &[&str] =
@@ -9,9 +9,9 @@ const GENERIC: &[&str] =
 /// What may stand between a server and its tool.
 const SEPARATORS: &[&str] = &["__", "::", ".", "/", ":"];
 
-/// The tools on offer.
+/// The tools on offer, and what to do where there are none.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Offers<'o>(pub(super) &'o [Offered]);
+pub(super) struct Offers<'o>(pub(super) &'o [Offered], pub(super) Wanted);
 
 /// Letters and digits alone, in lower case: what is left when case, dots, underscores and dashes do not count.
 pub(super) fn folded(name: &str) -> String {
@@ -113,7 +113,7 @@ mod tests {
     fn check(offered: &[&str], written: &str, expect: Option<&str>) {
         let offered: Vec<Offered> =
             offered.iter().map(|name| Offered { name: (*name).to_owned(), parameters: json!({}) }).collect();
-        let found = Offers(&offered).find(written).map(|(tool, _)| tool.name.as_str());
+        let found = Offers(&offered, Wanted::Words).find(written).map(|(tool, _)| tool.name.as_str());
         assert_eq!(found, expect, "`{written}`");
     }
 

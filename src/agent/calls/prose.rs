@@ -1,6 +1,7 @@
 //! Calls without any mark: bare JSON, lists and lines of code, in fences or between sentences. Here a call must name a
 //! tool on offer, stand by itself and be meant; an answer that only looks like a call stays an answer.
 
+use super::Wanted;
 use super::meant;
 use super::names::Offers;
 use super::reader::{Node, Words, literal};
@@ -57,7 +58,7 @@ pub(super) fn bare_call(text: &str) -> Option<Raw> {
     if !inner.starts_with(['{', '[']) {
         return None;
     }
-    let block = statements::block(inner, 0, Offers(&[]), Standing::Plain).ok()?;
+    let block = statements::block(inner, 0, Offers(&[], Wanted::Words), Standing::Plain).ok()?;
     block.raws.into_iter().next().filter(|_| block.end == inner.len())
 }
 

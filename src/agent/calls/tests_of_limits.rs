@@ -282,3 +282,16 @@ fn a_model_that_declines_has_said_nothing_whatever_stands_there() {
         assert_eq!((unread.kind, unread.complaint.contains("bio: could harm")), (FailureKind::Declined, true));
     }
 }
+
+#[test]
+fn where_a_form_is_asked_for_a_call_is_not_answered_with_a_wish_for_words() {
+    for text in ["<tool_call>{\"name\": \"shell_run\", \"arguments\": {}}</tool_call>", "<tool_call>{oh</tool_call>"] {
+        let told = |wanted| match read_for(&reply(text), &[], wanted) {
+            Read::Failed(unread) => unread.complaint,
+            other => panic!("{other:?}"),
+        };
+        assert!(told(Wanted::Words).ends_with("no tools are offered here; answer in words"));
+        let form = told(Wanted::Form);
+        assert!(form.contains("one JSON value of the form") && !form.contains("words"), "{form}");
+    }
+}

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::budget::{self, Budget};
 use super::calls::{self, Call, Offered, Read};
 use super::grounding::Grounds;
-use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::model::{Message, ModelError, NativeCall, Reply, Request, ResultOf, Speaker, Think};
 
 pub use setup::{Limits, Setup};
@@ -61,6 +61,10 @@ pub enum Ended {
 pub async fn run(setup: &Setup<'_>, world: &dyn World) -> Ended {
     match Attempt::new(setup) {
         Ok(mut attempt) => match attempt.run(world).await {
+            // What it said is shown beside why it does not count.
+            Err(Ended::Failed(failure)) if failure.class() == FailureClass::Wrong => {
+                Ended::Failed(failure.said(&attempt.last_said))
+            }
             Ok(ended) | Err(ended) => ended,
         },
         Err(failure) => Ended::Failed(failure),
@@ -103,6 +107,8 @@ struct Attempt<'a> {
     changes: u32,
     /// Last outcome of each tool, and whether any call of it succeeded.
     outcomes: BTreeMap<String, Outcome>,
+    /// The latest reply as a person reads it: its words without reasoning, and its calls.
+    last_said: String,
 }
 
 /// A call that was made, and what it answered.
@@ -158,6 +164,7 @@ impl<'a> Attempt<'a> {
             made: HashMap::new(),
             changes: 0,
             outcomes: BTreeMap::new(),
+            last_said: String::new(),
         };
         attempt.begin()?;
         Ok(attempt)
@@ -181,7 +188,9 @@ impl<'a> Attempt<'a> {
             self.turn += 1;
             self.reply_tokens = self.reply_tokens.saturating_add(reply.tokens.reply);
             self.budget.saw(reply.tokens.prompt);
-            let read = calls::read(&reply, &self.offered_now());
+            self.last_said = spoken(&reply);
+            let wanted = if self.setup.schema.is_some() { calls::Wanted::Form } else { calls::Wanted::Words };
+            let read = calls::read_for(&reply, &self.offered_now(), wanted);
             match read {
                 Read::Calls { calls, text } => {
                     self.said(&reply, &text, &calls);
@@ -413,7 +422,13 @@ impl<'a> Attempt<'a> {
         let setup = self.setup;
         let tool = setup.tools.iter().find(|tool| tool.offer.name == call.name).expect("only offered names are read");
         let is_read = tool.repeat == crate::domain::plan::RepeatClass::Read;
-        if let Err(ungrounded) = self.grounds.check(&tool.offer.parameters, &call.arguments, tool.may_name()) {
+        let (parameters, arguments) = (&tool.offer.parameters, &call.arguments);
+        let grounded = self.grounds.check(parameters, arguments, tool.may_name());
+        let grounded = grounded.and_then(|()| match is_read {
+            true => Ok(()),
+            false => self.grounds.check_taken(parameters, arguments, setup.is_taken),
+        });
+        if let Err(ungrounded) = grounded {
             let complaint = ungrounded.complaint(&call.name);
             self.refusals += 1;
             if self.refusals >= REFUSALS_MAX {
@@ -575,6 +590,16 @@ fn head(text: &str, chars_max: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(chars_max).chain(" …".chars()).collect()
+}
+
+/// A reply in words: what was said without reasoning, and the calls that its server read from it.
+fn spoken(reply: &Reply) -> String {
+    let said = calls::without_reasoning(&reply.text).text;
+    let mut parts = vec![head(said.trim(), CLAIM_CHARS_MAX)];
+    parts.extend(reply.calls.iter().map(|call| head(&format!("{} {}", call.name, call.arguments), CLAIM_CHARS_MAX)));
+    parts.retain(|part| !part.is_empty());
+    parts.truncate(3);
+    parts.join(" ")
 }
 
 fn one_line(text: &str) -> String {

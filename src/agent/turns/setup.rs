@@ -40,6 +40,8 @@ pub struct Setup<'a> {
     pub info: &'a ModelInfo,
     /// The project folder.
     pub workspace: &'a Path,
+    /// Whether a path below it is there, as the attempt sees it.
+    pub is_taken: &'a (dyn Fn(&str) -> bool + Sync),
     /// The rendered prompt of the step.
     pub task: &'a str,
     /// Inputs by name, as text.

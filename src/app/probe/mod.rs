@@ -283,6 +283,7 @@ impl Asking<'_> {
             task: &case.task,
             inputs: case.inputs.iter().map(|(name, value)| (name.clone(), as_text(value))).collect(),
             results: Vec::new(),
+            is_taken: &|_| false,
             grounds: &grounds,
             tools: &tools,
             schema: case.schema.as_ref(),

@@ -145,26 +145,32 @@ impl RunState {
         let id = &self.step(step).id;
         let Some(hold) = &self.steps[step as usize].hold else { return format!("step `{id}` is held") };
         let Some((failure, count)) = most_alike(&hold.ends) else { return format!("step `{id}` is held") };
-        let keys: Vec<String> = hold
-            .ends
-            .iter()
-            .filter_map(|end| match end {
-                HoldEnd::Failed(item, other) if other.is_like(failure) => Some(*item),
-                _ => None,
-            })
-            .take(EXAMPLES_MAX)
-            .filter_map(|item| self.tasks.get(&crate::domain::ids::TaskId::new(step, item)))
-            .map(|task| format!("`{}`", task.key))
-            .collect();
-        let check = failure.check.as_ref().map_or_else(String::new, |check| format!(" (`{check}`)"));
+        let mut items: Vec<ItemIndex> = Vec::new();
+        for end in &hold.ends {
+            if let HoldEnd::Failed(item, other) = end
+                && other.is_like(failure)
+            {
+                items.push(*item);
+            }
+        }
+        let key = |item: &ItemIndex| {
+            let task = self.tasks.get(&crate::domain::ids::TaskId::new(step, *item));
+            task.map_or_else(|| format!("item {}", item + 1), |task| format!("`{}`", task.key))
+        };
+        let last = items.last().map(key).unwrap_or_default();
+        items.sort_unstable();
+        let keys: Vec<String> = items.iter().take(EXAMPLES_MAX).map(key).collect();
+        let more = items.len().saturating_sub(EXAMPLES_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let check = failure.check.as_ref().map_or_else(String::new, |check| format!(", `{check}`"));
         format!(
-            "{count} of the first {} items of `{id}` used up their local models and failed alike: {}{check}. \
-             The last one said: {}. So were {}. Something is wrong with the step, not with the items: go on all the \
-             same, or stop it and mend its prompt, schema or checks?",
+            "{count} of the first {} items of `{id}` failed alike, with all their local attempts ({}{check}): {}{more}; \
+             the last one, {last}: {}. Something is wrong with the step, not with the items: go on all the same, or \
+             stop it and mend its prompt, schema or checks?",
             hold.ends.len(),
             failure.kind.word(),
-            failure.message,
-            keys.join(", ")
+            keys.join(", "),
+            failure.message.trim_end().trim_end_matches('.'),
         )
     }
 

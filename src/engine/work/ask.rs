@@ -252,6 +252,7 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
     let is_moot = |complaint: &&Complaint| is_bound && complaint.formless.as_deref().is_some_and(is_free);
     let complaints: Vec<String> =
         complaints.iter().filter(|complaint| !is_moot(complaint)).map(|complaint| complaint.text.clone()).collect();
+    let is_taken = |path: &str| ports.workspace.join(path).symlink_metadata().is_ok();
     let grounds = [Value::Object(asking.with.clone())];
     let setup = Setup {
         spec: &asking.spec,
@@ -261,6 +262,7 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
         task: &asking.task,
         inputs: asking.with.iter().map(|(name, value)| (name.clone(), as_text(value))).collect(),
         results: Vec::new(),
+        is_taken: &is_taken,
         grounds: &grounds,
         tools: &asking.tools,
         schema: asking.schema.as_ref(),

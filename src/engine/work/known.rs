@@ -24,8 +24,8 @@ pub fn known_addresses(plan: &Plan, inputs: &Map<String, Value>) -> Vec<(String,
     let mut found = Vec::new();
     for step in plan.steps().iter().filter(runs) {
         let written = match &step.kind {
-            StepKind::Agent { with, .. } => with.get("database").and_then(text),
-            StepKind::Tool { .. } | StepKind::Value { .. } => None,
+            StepKind::Agent { with, prompt: None, .. } => with.get("database").and_then(text),
+            StepKind::Agent { .. } | StepKind::Tool { .. } | StepKind::Value { .. } => None,
         };
         let checked = step.done_when.iter().chain(&step.all_done_when).filter_map(|check| match check {
             Check::Sql { database, .. } => text(&Value::String(database.clone())),

@@ -135,9 +135,13 @@ async fn asking(
     let schema = step.output_schema.clone().or_else(|| card.spec.output_schema.clone());
     let tools = offered(ports, step, &card.spec).await?;
     let contents = file_contents(ports, &scope, job, &with, &step.files).await;
-    let of_identity = json!({
+    let mut of_identity = json!({
         "with": relative_paths(ports, &with, &step.files), "prompt": task, "tools": step.tools,
     });
+    // What one model said is not what two agreed on.
+    if let Some(agree) = &step.agree {
+        of_identity["agree"] = json!(agree);
+    }
     let identity = identity(&Ingredients {
         kind: "agent",
         name: &card.spec.name,

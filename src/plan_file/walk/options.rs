@@ -124,7 +124,7 @@ impl<'a> Walker<'a> {
         let is_known = self.ladders.contains(&name)
             || configured.is_none_or(|ladders| ladders.iter().any(|ladder| ladder == name));
         if !is_known {
-            let all: Vec<&str> =
+            let all: std::collections::BTreeSet<&str> =
                 self.ladders.iter().copied().chain(configured.into_iter().flatten().map(String::as_str)).collect();
             let near = nearest(name, all.iter().copied()).map(str::to_owned);
             let hint = if name.contains(':') || name == CLAUDE {
@@ -159,6 +159,16 @@ fn basis_points(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::basis_points;
+    use crate::plan_file::{Catalog, read};
+
+    #[test]
+    fn a_ladder_of_both_the_plan_and_the_configuration_is_named_once() {
+        let text = "name: p\nladders: { default: [ollama:m] }\nsteps:\n  - { id: a, value: 1, ladder: nosuch }\n";
+        let catalog = Catalog { ladders: Some(vec!["default".to_owned()]), ..Catalog::default() };
+        let Err(faults) = read(text.as_bytes(), &catalog) else { panic!("it passes") };
+        let told = faults.to_string();
+        assert_eq!(told.matches("`default`").count(), 1, "{told}");
+    }
 
     #[test]
     fn shares_are_exact_to_a_hundredth_of_a_per_cent() {

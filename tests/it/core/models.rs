@@ -226,11 +226,20 @@ fn five_of_the_first_five_that_fail_alike_hold_the_step() {
     assert!(!story.state.is_held(0));
     let told = story.run(&fails(4));
     assert!(
-        told.ends_with("a HELD: 5 of the first 5 items of `a` used up their local models and failed alike: schema"),
+        told.ends_with(
+            "a HELD: 5 of the first 5 items of `a` failed alike, with all their local attempts (schema): \
+             `0`, `1`, `2` and 2 more; the last one, `4`: it went wrong"
+        ),
         "{told}"
     );
     assert_eq!(story.due_text(), "", "nothing is begun");
     assert!(story.state.awaits_person());
+    for is_live in [false, true] {
+        let told = ollmcp::report::detail::RunDetail::new(&story.state, is_live);
+        assert_eq!(told.steps[0].state, "held");
+        let asked = ollmcp::report::text::asks(&told.asks);
+        assert!(asked.contains("\n  a: 5 of the first 5 items of `a` failed alike"), "{asked}");
+    }
     assert_eq!(story.run("go 1"), "a: go");
     assert_eq!(story.due_text().matches("start").count(), 100);
     story.run(&(5..20).map(fails).collect::<String>());

@@ -83,6 +83,85 @@ fn words_that_are_no_question_are_refused_before_anything_is_made() {
     assert!(!place.state().exists(), "nothing was made");
 }
 
+/// Reads this path, then answers with what came.
+fn reads(path: String) -> impl FnMut(&Asked) -> Answer + Send + 'static {
+    move |asked| match asked.last_role() {
+        "tool" => Answer::text(json!({ "answer": asked.last(), "sources": [] }).to_string()),
+        _ => Answer::tool("fs_read", json!({ "path": path })),
+    }
+}
+
+#[test]
+fn paths_that_a_question_names_can_be_read_in_quotes_and_from_home_and_settings_with_keys_never() {
+    let server = ModelServer::start(["m:8b"]);
+    let place = place(&server, &["m:8b"]);
+    let outside = place.project().parent().unwrap().canonicalize().unwrap();
+    std::fs::create_dir_all(outside.join("my docs")).unwrap();
+    std::fs::write(outside.join("my docs/f.txt"), "the blue one").unwrap();
+    std::fs::write(outside.join("home/note.txt"), "the green one").unwrap();
+    std::fs::create_dir_all(outside.join("home/.ollmcp")).unwrap();
+    std::fs::write(outside.join("home/.ollmcp/config.json"), r#"{"comment": "zzsecretzz"}"#).unwrap();
+    for (question, path, seen) in [
+        (format!("Which is in '{}/my docs/f.txt'?", outside.display()), outside.join("my docs/f.txt"), "the blue one"),
+        ("Which is in ~/note.txt, please?".to_owned(), outside.join("home/note.txt"), "the green one"),
+    ] {
+        server.respond("m:8b", reads(path.display().to_string()));
+        let said = place.run(&[&question]).exits(0);
+        assert!(said.out.contains(seen), "{said:#?}");
+    }
+    let settings = outside.join("home/.ollmcp/config.json");
+    server.respond("m:8b", reads(settings.display().to_string()));
+    let said = place.run(&[&format!("What servers does {} declare?", settings.display())]);
+    assert!(!said.out.contains("zzsecretzz") && !said.err.contains("zzsecretzz"), "{said:#?}");
+    assert!(!server.chats().iter().any(|asked| asked.body.to_string().contains("zzsecretzz")), "it reached no prompt");
+    server.always("m:8b", Answer::text(r#"{"answer": "none", "sources": []}"#));
+    assert_eq!(place.run(&["--", "models"]).exits(0).out, "none\n", "behind `--` stands a question");
+}
+
+/// A step that asks a model may have arguments of its own.
+#[test]
+fn a_step_with_a_prompt_gets_its_arguments_as_inputs() {
+    let server = ModelServer::start(["m:8b"]);
+    server.always("m:8b", Answer::text("seen"));
+    let place = place(&server, &["m:8b"]);
+    place.write(
+        "with.yaml",
+        "name: w\nsteps:\n  - id: a\n    agent: FILE_EXECUTOR\n    prompt: Sum up the doc.\n    with: { doc: the MAHOGANY text, database: none }\n",
+    );
+    place.run(&["run", "with.yaml"]).exits(0);
+    assert!(server.chats()[0].seen().contains("MAHOGANY"), "{}", server.chats()[0].seen());
+}
+
+/// What is there already, and what says how later runs work, is changed only where somebody named it.
+#[test]
+fn an_agent_replaces_nothing_that_nobody_named() {
+    let server = ModelServer::start(["m:8b"]);
+    let place = place(&server, &["m:8b"]);
+    place.write("precious.txt", "as it was");
+    let plan = |task: &str| {
+        format!(
+            "name: w\nsteps:\n  - id: a\n    agent: CODER\n    tools: [fs.write]\n    prompt: {task}\n    done_when: [ {{ called: fs.write }} ]\n"
+        )
+    };
+    let writes = |path: &'static str| {
+        move |asked: &Asked| match asked.last_role() {
+            "tool" if !asked.last().contains("nothing this task was given") => Answer::text("written"),
+            _ => Answer::tool("fs_write", json!({ "path": path, "text": "oops" })),
+        }
+    };
+    for path in ["precious.txt", "agents/CODER.md", "plans/new.yaml"] {
+        server.respond("m:8b", writes(path));
+        place.write("w.yaml", &plan("Write a summary to out.txt"));
+        place.run(&["run", "w.yaml", "--fresh"]).exits(1);
+        assert!(!place.project().join(path).exists() || path == "precious.txt", "{path}");
+    }
+    assert_eq!(std::fs::read_to_string(place.project().join("precious.txt")).unwrap(), "as it was");
+    server.respond("m:8b", writes("precious.txt"));
+    place.write("w.yaml", &plan("Write a summary to precious.txt"));
+    place.run(&["run", "w.yaml", "--fresh"]).exits(0);
+    assert_eq!(std::fs::read_to_string(place.project().join("precious.txt")).unwrap(), "oops", "it was named");
+}
+
 #[test]
 fn a_question_that_was_killed_goes_on_with_the_replies_it_has() {
     let server = ModelServer::start(["m:8b"]);

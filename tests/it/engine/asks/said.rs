@@ -242,3 +242,37 @@ async fn an_answer_that_echoes_the_form_is_a_counted_failure() {
     assert_eq!(failures(first(&state)), ["schema", "-"]);
     assert!(server.chats()[1].seen().contains("repeats the words of the form"), "{}", server.chats()[1].seen());
 }
+
+/// The story of an attempt whose answer counts for nothing shows what was said, in one bounded line.
+#[tokio::test]
+async fn a_story_shows_what_was_said_where_it_counts_for_nothing() {
+    let schema = ", output: { schema: { type: object, required: [n] } }";
+    let long = format!("I would rather\n\ntell you a story. {}", "la ".repeat(500));
+    let cases = [
+        (long, schema, "schema", "said \"I would rather tell you a story. la la"),
+        (
+            "<tool_call>{\"name\": \"shell_run\", \"arguments\": {}}</tool_call>".to_owned(),
+            schema,
+            "tool not offered",
+            "shell_run",
+        ),
+    ];
+    for (said, more, kind, told) in cases {
+        let server = ModelServer::start(["m:8b"]);
+        server.always("m:8b", Answer::text(said));
+        let world = world(&server, &["m:8b"], "", |call, _| echo(call));
+        let (_, state) = world.run(&asks("Count.", more)).await;
+        assert_eq!(failures(first(&state))[0], kind);
+        let key = &first(&state).key;
+        let stories =
+            ollmcp::report::item::ItemStory::of(&state, key, &|payload| world.blobs().read_value(payload).ok());
+        let text = ollmcp::report::item::text(&stories);
+        let line = text.lines().find(|line| line.contains("#1")).unwrap();
+        assert!(line.contains(told) && line.chars().count() < 600, "{text}");
+        let report =
+            ollmcp::report::end::EndReport::new(&state, "", None, &|payload| world.blobs().read_value(payload).ok());
+        let work = &report.models[0];
+        assert_eq!((work.failed, work.set_aside, work.not_done), (1, 0, 1));
+        assert!(work.text().contains("failed 1 · set aside 0"), "{}", work.text());
+    }
+}
