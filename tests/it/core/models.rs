@@ -228,7 +228,7 @@ fn five_of_the_first_five_that_fail_alike_hold_the_step() {
     assert!(
         told.ends_with(
             "a HELD: 5 of the first 5 items of `a` failed alike, with all their local attempts (schema): \
-             `0`, `1`, `2` and 2 more; the last one, `4`: it went wrong"
+             `k0`, `k1`, `k2` and 2 more; the last one, `k4`: it was schema"
         ),
         "{told}"
     );

@@ -250,3 +250,28 @@ fn rows_that_a_model_claims_are_not_told_as_written() {
     let said = place.run(&["verify", "last"]).exits(0);
     assert!(said.out.contains("wrote no rows"), "{}", said.out);
 }
+
+/// An output is taken over by a step with `agree` only where two models agreed on it.
+#[test]
+fn agree_that_is_added_later_asks_a_second_model_for_what_is_there() {
+    let server = ModelServer::start(["alpha:8b", "beta:9b"]);
+    server.always_all(Answer::text(r#"{"n": 7}"#));
+    let place = place(&server, &["alpha:8b", "beta:9b"]);
+    let plan = |more: &str| {
+        format!(
+            "name: p\nsteps:\n  - id: a\n    for_each: [x, y]\n    agent: FILE_EXECUTOR\n    prompt: \"How many are in ${{{{ item }}}}?\"\n    \
+             output: {{ schema: {{ type: object, required: [n], properties: {{ n: {{ type: integer }} }} }} }}\n{more}"
+        )
+    };
+    let asked = || (server.count("alpha:8b"), server.count("beta:9b"));
+    place.write("p.yaml", &plan(""));
+    place.run(&["run", "p.yaml"]).exits(0);
+    place.run(&["run", "p.yaml"]).exits(0);
+    assert_eq!(asked(), (2, 0), "what is there is taken over");
+    place.write("p.yaml", &plan("    agree: true\n"));
+    place.run(&["run", "p.yaml"]).exits(0);
+    assert_eq!(asked().1, 2, "each gets a second answer");
+    let before = asked();
+    place.run(&["run", "p.yaml"]).exits(0);
+    assert_eq!(asked(), before, "what two agreed on is taken over");
+}

@@ -134,24 +134,6 @@ async fn a_model_of_the_same_name_elsewhere_is_asked_too() {
     assert_eq!(spare.count("alpha:8b"), 2);
 }
 
-/// What one model alone said is not taken over by a step that has to agree; what was agreed on is.
-#[tokio::test]
-async fn an_output_that_nobody_agreed_on_is_not_taken_over() {
-    let server = two(right);
-    let world = world(&server, &MODELS, "", |call, _| echo(call));
-    world.run(&batch(2, &format!(", {NUMBER}"))).await;
-    assert_eq!((server.count("alpha:8b"), server.count("beta:9b")), (2, 0));
-    let (_, state) = world.run(&agreeing(2, "")).await;
-    assert_eq!(ends(&state), counts([("done", 2)]));
-    assert_eq!(server.count("beta:9b"), 2, "each is asked for a second answer");
-    let asked = server.chats().len();
-    world.run(&agreeing(2, "")).await;
-    assert_eq!(server.chats().len(), asked, "the same setting takes it over");
-    let other = batch(2, &format!(", {NUMBER}, agree: {{ with: \"box:beta:9b\" }}"));
-    world.run(&other).await;
-    assert!(server.chats().len() > asked, "another setting does not");
-}
-
 /// The only model of a ladder cannot give the second answer: said before any model is asked.
 #[tokio::test]
 async fn agreement_with_the_only_model_of_the_ladder_is_refused_at_the_start() {
