@@ -5,7 +5,7 @@
 //! the answer cost. What nobody settles counts as spent. This room does not call anybody, knows no prices, and does not
 //! decide what a task does at a limit.
 //!
-//! [`rules`] decides and is pure; [`store`] keeps records in SQLite; [`usage_file`] is the documented
+//! [`rules`] decides and is pure; `store` keeps records in SQLite; [`usage_file`] is the documented
 //! `claude_usage.json`, written from the account; [`Account`] is the door: one thread that owns the connection.
 
 mod apply;
