@@ -46,12 +46,23 @@ pub struct ModelWork {
     pub output_tokens: u64,
     /// Of all these tokens, those of Claude.
     pub claude_tokens: u64,
-    /// Tokens in and out of each task's last attempt: what one model that is right at once would have taken.
+    /// Each task's last attempt: what one model that is right at once would have taken.
     #[serde(skip)]
-    pub last_attempts: Vec<(u64, u64)>,
+    pub last_attempts: Vec<LastAttempt>,
     /// Why Claude was not asked for what is not done, where it is the same for the whole step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_only: Option<String>,
+}
+
+/// What a task's last attempt took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastAttempt {
+    /// Tokens in.
+    pub input_tokens: u64,
+    /// Tokens out.
+    pub output_tokens: u64,
+    /// What it cost; 0 where it was local.
+    pub microdollars: u64,
 }
 
 impl ModelWork {
@@ -106,7 +117,11 @@ pub(super) fn work(state: &RunState) -> Vec<ModelWork> {
                 work.failures += u64::from(counted);
             }
             if let Some(last) = task.tried.iter().rev().find(|tried| tried.turns > 0) {
-                work.last_attempts.push((last.input_tokens, last.output_tokens));
+                work.last_attempts.push(LastAttempt {
+                    input_tokens: last.input_tokens,
+                    output_tokens: last.output_tokens,
+                    microdollars: last.cost_microdollars,
+                });
             }
             match &task.phase {
                 TaskPhase::Done { .. } => {

@@ -58,7 +58,8 @@ pub struct Money {
     pub microdollars: u64,
     /// Share of Claude in all tokens, 0 to 1.
     pub claude_token_share: f64,
-    /// What the same run would have cost on Claude alone, in millionths of a dollar: the tokens of each task's last attempt.
+    /// What the same run would have cost on Claude alone, in millionths of a dollar: each task's last attempt, as it
+    /// was paid, else by its tokens.
     pub on_claude_alone_microdollars: u64,
     /// The model that this is worked out for.
     pub model: String,
@@ -87,7 +88,12 @@ impl Money {
             paid_calls_per_100: paid.calls as f64 * 100.0 / tasks as f64,
             microdollars: paid.microdollars,
             claude_token_share: sum(|work| work.claude_tokens) as f64 / (tokens as f64).max(1.0),
-            on_claude_alone_microdollars: alone.map(|(input, output)| (paid.price)(*input, *output)).sum(),
+            on_claude_alone_microdollars: alone
+                .map(|last| match last.microdollars {
+                    0 => (paid.price)(last.input_tokens, last.output_tokens),
+                    paid => paid,
+                })
+                .sum(),
             model: paid.model.to_owned(),
             prices_of: paid.prices_of.to_owned(),
         })
@@ -122,6 +128,11 @@ const fn rounded(microdollars: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::models::LastAttempt;
+
+    fn last(input_tokens: u64, output_tokens: u64, microdollars: u64) -> LastAttempt {
+        LastAttempt { input_tokens, output_tokens, microdollars }
+    }
 
     fn paid<'a>(price: &'a dyn Fn(u64, u64) -> u64) -> Paid<'a> {
         Paid { calls: 3, microdollars: 61_234, model: "m", prices_of: "2026-01-01", price }
@@ -139,18 +150,18 @@ mod tests {
                 input_tokens: 90_000,
                 output_tokens: 9_000,
                 claude_tokens: 990,
-                last_attempts: vec![(1_000, 10); 3],
+                last_attempts: vec![last(1_000, 10, 0), last(1_000, 10, 0), last(9_000, 90, 77)],
                 ..ModelWork::default()
             },
-            ModelWork { tasks: 100, local: 100, last_attempts: vec![(1, 1)], ..ModelWork::default() },
+            ModelWork { tasks: 100, local: 100, last_attempts: vec![last(1, 1, 0)], ..ModelWork::default() },
         ];
         let price = |input: u64, output: u64| 3 * input + 15 * output;
         let money = Money::of(&work, &paid(&price)).unwrap();
-        assert_eq!(money.on_claude_alone_microdollars, 3 * 3_150 + 18);
+        assert_eq!(money.on_claude_alone_microdollars, 2 * 3_150 + 77 + 18);
         assert_eq!(
             money.text(),
             "local 290 · Claude 3 · set aside 5 · failed 2 · $0.061234 for 3 paid calls (1.0 per 100 tasks, 1.0 % of \
-             tokens)\nthe same on Claude alone: about $0.0095 (m, prices of 2026-01-01, tokens of each task's last attempt)\n"
+             tokens)\nthe same on Claude alone: about $0.0064 (m, prices of 2026-01-01, tokens of each task's last attempt)\n"
         );
     }
 

@@ -11,6 +11,7 @@ mod large;
 mod models;
 pub(crate) mod place;
 mod signals;
+mod specification;
 mod starting;
 mod store;
 mod syncs;
