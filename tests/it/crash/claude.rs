@@ -235,3 +235,25 @@ fn a_paid_attempt_reads_nothing_that_an_input_keeps_local() {
     assert!(last.contains("good morning"));
     assert!(!last.contains("9,400"), "{last}");
 }
+
+/// A server that is away, or that has no model, makes no ladder: nothing goes to Claude for that.
+#[test]
+fn without_any_local_model_nothing_is_bought_unless_somebody_asks_for_it() {
+    let claude = AnthropicServer::start();
+    claude.always(Answer::text(r#"{"sum": 42}"#));
+    let place = Place::new();
+    place.config(&json!({
+        "ollama": { "url": "http://127.0.0.1:9" },
+        "find_model_servers": false,
+        "claude_integration": { "enabled": true, "api_key": KEY, "base_url": claude.url(), "model": "claude-sonnet-4-6" },
+    }));
+    place.write("sum.yaml", SUM);
+    let said = place.run(&["run", "sum.yaml"]).exits(2);
+    assert!(claude.requests().is_empty(), "{said:#?}");
+    says(&said, "its ladder has no local one");
+    let said = place.run(&["run", "sum.yaml", "--claude"]).exits(0);
+    assert_eq!(claude.chats().len(), 1, "{said:#?}");
+    place.write("paid.yaml", &SUM.replace("steps:", "ladders: { default: [\"claude:claude-haiku-4-5\"] }\nsteps:"));
+    place.run(&["run", "paid.yaml", "--fresh"]).exits(0);
+    assert_eq!(claude.chats()[1].model, "claude-haiku-4-5", "a ladder of paid rungs alone is a choice");
+}
