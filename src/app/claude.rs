@@ -107,7 +107,8 @@ impl ClaudeDoor {
         let paid = self.paid(&model, &billed.bill, billed.outcome.is_ok());
         let settled = match billed.bill.spent {
             Spent::Nothing => self.account.release(reservation).await,
-            Spent::Exactly(_) => self.account.settle(reservation, &paid).await,
+            // A request that was turned away is a call that cost nothing, and stands on record.
+            Spent::TurnedAway | Spent::Exactly(_) => self.account.settle(reservation, &paid).await,
             Spent::AtLeast(_) | Spent::Unknown => self.account.unknown(reservation).await,
         };
         if let Err(error) = settled {

@@ -1,4 +1,14 @@
 //! The one door to paid models: each request is reserved, asked once, and settled behind it.
+//!
+//! Attempts hold the [`Door`]. A call goes through it to the [`actor`] of the tree, which lets it go as the [`gate`] says,
+//! and from there to who sells answers ([`PaidModels`], with the account). Nothing is retried here: whether a task asks
+//! again, and when, is the ladder's.
+
+pub mod actor;
+pub mod door;
+pub mod gate;
+
+pub use door::Door;
 
 use std::fmt::Debug;
 
