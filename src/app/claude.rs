@@ -62,7 +62,7 @@ pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<S
     lines.extend(account.take_notices());
     let limits = money::limits(&standing.settings, None);
     let project = standing.folder().display().to_string();
-    Ok((Some(Arc::new(ClaudeDoor { claude, account, limits, project, model })), lines))
+    Ok((Some(Arc::new(ClaudeDoor::new(claude, account, limits, project, model))), lines))
 }
 
 fn unusable(error: &AccountError) -> Failure {
@@ -78,6 +78,12 @@ fn limited(reached: &Reached) -> Failure {
 }
 
 impl ClaudeDoor {
+    /// A door of these parts: the project pays within the limits, and `model` is the one of the rung `claude`.
+    #[must_use]
+    pub const fn new(claude: Claude, account: Account, limits: Limits, project: String, model: String) -> Self {
+        Self { claude, account, limits, project, model }
+    }
+
     fn model_of(&self, rung: &str) -> String {
         rung.strip_prefix("claude:").unwrap_or(&self.model).to_owned()
     }

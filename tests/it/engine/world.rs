@@ -16,6 +16,7 @@ use ollmcp::domain::payload::Payload;
 use ollmcp::domain::plan::{Plan, RepeatClass};
 use ollmcp::domain::run::{RunState, Task, TaskPhase, accept, fold};
 use ollmcp::engine::broker::{Door, Policy};
+use ollmcp::engine::paid::PaidModels;
 use ollmcp::engine::root::{Engine, RegistryDoor};
 use ollmcp::engine::supervisor::{Beginning, RunExit};
 use ollmcp::engine::tree::TreeNode;
@@ -421,6 +422,8 @@ pub(crate) struct World {
     pub(crate) models: Arc<dyn Models>,
     /// Bounds of a broker whose door is a new one in each life of the process.
     pub(crate) policy: Option<Policy>,
+    /// Who sells answers.
+    pub(crate) paid: Option<Arc<dyn PaidModels>>,
     pub(crate) ladders: Ladders,
     /// Agent files beside DATABASE_WRITER's.
     pub(crate) agents: Vec<String>,
@@ -456,6 +459,7 @@ impl World {
             model_servers: ModelServers::default(),
             models: Arc::new(Door::default()),
             policy: None,
+            paid: None,
             ladders: Ladders::default(),
             agents: Vec::new(),
         }
@@ -510,7 +514,7 @@ impl World {
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
             model_servers: self.model_servers.clone(),
-            paid: None,
+            paid: self.paid.clone(),
             models: self.policy.map_or_else(|| self.models.clone(), |policy| Arc::new(Door::new(policy))),
             databases: Arc::new(TableRoom(self.tables.clone())),
             agents: Arc::new(agents),
