@@ -57,7 +57,7 @@ impl Exit {
     pub const fn of_run(exit: &RunExit) -> Self {
         match exit {
             RunExit::Ended(end) => Self::of_end(*end),
-            RunExit::Waiting => Self::Waiting,
+            RunExit::Waiting | RunExit::Parked { .. } => Self::Waiting,
             RunExit::Interrupted => Self::Interrupted,
             RunExit::Fault(_) => Self::Failed,
         }

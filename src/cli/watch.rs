@@ -18,7 +18,7 @@ use crate::app::{claude, models, running, store};
 use crate::domain::event::{Event, Stamped};
 use crate::domain::ids::RunId;
 use crate::domain::plan::Plan;
-use crate::domain::run::RunState;
+use crate::domain::run::{RunState, Task, TaskPhase};
 use crate::engine::paid::PaidModels;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
@@ -213,7 +213,10 @@ fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &R
         return Ok(());
     };
     let before = run_before(reader, &state);
-    let word = line::state_word(&state.head, false);
+    let word = match exit {
+        RunExit::Parked { .. } => "waiting",
+        _ => line::state_word(&state.head, false),
+    };
     let blobs = own.store.blobs.clone();
     let report = EndReport::new(&state, word, before.as_ref(), &|payload| blobs.read_value(payload).ok());
     if question::is_question(&state) {
@@ -227,10 +230,23 @@ fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &R
     if !asks.is_empty() {
         output::err(&text::asks(&asks));
     }
-    if matches!(exit, RunExit::Waiting | RunExit::Interrupted) {
+    if let RunExit::Parked { until_ms } = exit {
+        output::err(&parked(&state, *until_ms));
+    }
+    if matches!(exit, RunExit::Waiting | RunExit::Parked { .. } | RunExit::Interrupted) {
         output::err(&format!("go on: {}\n", context.resume(run)));
     }
     Ok(())
+}
+
+/// Until when nothing can go on, and why.
+fn parked(state: &RunState, until_ms: u64) -> String {
+    let is_first = |task: &&Task| matches!(task.phase, TaskPhase::RetryAt { at_ms } if at_ms == until_ms);
+    let waiting = state.tasks.values().filter(|task| matches!(task.phase, TaskPhase::RetryAt { .. })).count();
+    let failure = state.tasks.values().find(is_first).and_then(|task| task.tried.last()?.failure.as_ref());
+    let why = failure.map_or_else(String::new, |failure| format!(": {}", text::clean(&failure.message)));
+    let tasks = text::plural(waiting as u64, "task");
+    format!("nothing can go on before {} ({tasks} waiting){why}\n", text::moment(until_ms))
 }
 
 /// The last ended run of the same plan over the same paths.

@@ -416,6 +416,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) attempts_max: usize,
+    /// How long a run that leaves when it waits stays for what time frees.
+    pub(crate) park_wait_ms: u64,
     /// Model servers by name.
     pub(crate) model_servers: ModelServers,
     /// The broker's door, where every life of the process has the same.
@@ -456,6 +458,7 @@ impl World {
             clock,
             folder,
             attempts_max: 64,
+            park_wait_ms: u64::MAX,
             model_servers: ModelServers::default(),
             models: Arc::new(Door::default()),
             policy: None,
@@ -526,6 +529,7 @@ impl World {
             granted_paths: Vec::new(),
             staging: Arc::new(ollmcp::engine::Staging::new(self.staging())),
             attempts_max: self.attempts_max,
+            park_wait_ms: self.park_wait_ms,
         };
         let engine = Engine::start(ports, BTreeMap::new(), RegistryDoor::default()).await.unwrap();
         Booted { engine, journal, events, shown }

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use ollmcp::domain::event::RunEnd;
 use ollmcp::domain::failure::Failure;
 use ollmcp::domain::run::{RunState, TaskPhase};
@@ -79,7 +80,8 @@ async fn s22_what_passes_is_asked_again_and_never_counts_against_the_task() {
         (|nth| if nth < 2 { Answer::text(RIGHT).pieces_of(8).then_cut() } else { Answer::text(RIGHT) }, "broke off"),
         (|nth| if nth < 2 { Answer::text(RIGHT).then_error("Overloaded") } else { Answer::text(RIGHT) }, "is overloaded"),
     ];
-    for (answers, words) in faults {
+    // Side by side: they wait more than they work.
+    join_all(faults.map(async |(answers, words)| {
         played(answers, |_, world, state| {
             let task = first(state);
             assert_eq!(output(world, task), json!({ "n": 42 }), "{words}");
@@ -88,7 +90,8 @@ async fn s22_what_passes_is_asked_again_and_never_counts_against_the_task() {
             assert!(failed.iter().all(|failure| failure.message.contains(words)), "{words}: {failed:?}");
         })
         .await;
-    }
+    }))
+    .await;
 }
 
 /// 401, 403, an unknown model, the cap of the month, an open bill, a bad request: permanent, one request in one life of
@@ -104,7 +107,7 @@ async fn s22_what_does_not_pass_ends_the_task_with_its_reason_after_one_request(
         (|_| Answer::spend_cap(), "the account has reached its spend limit"),
         (|_| Answer::refused(402, "no credit"), "wants to be paid first"),
     ];
-    for (answers, words) in faults {
+    join_all(faults.map(async |(answers, words)| {
         let kills = std::cell::Cell::new(0);
         played(answers, |shop, _, state| {
             let task = first(state);
@@ -119,7 +122,8 @@ async fn s22_what_does_not_pass_ends_the_task_with_its_reason_after_one_request(
             assert_eq!(shop.counted(), (0, sent));
         })
         .await;
-    }
+    }))
+    .await;
 }
 
 /// The told wait is waited for, and what is sent meanwhile is nothing.
