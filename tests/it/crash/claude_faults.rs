@@ -19,7 +19,9 @@ fn place(local: &ModelServer, claude: &AnthropicServer, plan: &str) -> Place {
 
 /// What `show` says of the last run.
 fn shown(place: &Place) -> String {
-    place.run(&["show", "last"]).exits(0).out
+    let said = place.run(&["show", "last", "--item", "add"]);
+    println!("{said:#?}");
+    said.out
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn s22_no_connection_is_waited_for_and_is_no_call() {
     claude.refuse();
     let place = place(&local, &claude, SUM);
     let running = place.start(&["run", "sum.yaml"]);
-    until("a try", || place.run(&["show", "last"]).out.contains("cannot reach").then_some(()));
+    until("a try", || shown(&place).contains("cannot reach").then_some(()));
     assert!(running.kill().is_killed());
     assert_eq!(usage(&place).len(), 0);
     claude.back();
