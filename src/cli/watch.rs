@@ -241,9 +241,10 @@ fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &R
 
 /// Until when nothing can go on, and why.
 fn parked(state: &RunState, until_ms: u64) -> String {
-    let is_first = |task: &&Task| matches!(task.phase, TaskPhase::RetryAt { at_ms } if at_ms == until_ms);
-    let waiting = state.tasks.values().filter(|task| matches!(task.phase, TaskPhase::RetryAt { .. })).count();
-    let failure = state.tasks.values().find(is_first).and_then(|task| task.tried.last()?.failure.as_ref());
+    let waits = |task: &&Task| matches!(task.phase, TaskPhase::RetryAt { .. });
+    let waiting = state.tasks.values().filter(waits).count();
+    let mut failures = state.tasks.values().filter(waits).filter_map(|task| task.tried.last()?.failure.as_ref());
+    let failure = failures.find(|failure| failure.until_ms == Some(until_ms));
     let why = failure.map_or_else(String::new, |failure| format!(": {}", text::clean(&failure.message)));
     let tasks = text::plural(waiting as u64, "task");
     format!("nothing can go on before {} ({tasks} waiting){why}\n", text::moment(until_ms))

@@ -580,8 +580,12 @@ impl Booted {
     }
 
     pub(crate) fn resume(&self, run: RunId) -> oneshot::Receiver<RunExit> {
+        self.resume_as(run, false)
+    }
+
+    pub(crate) fn resume_as(&self, run: RunId, leaves: bool) -> oneshot::Receiver<RunExit> {
         let state = folded(&self.journal.memory, run).unwrap();
-        self.engine.start_run(run, Beginning::Existing(Box::new(state)), false).unwrap()
+        self.engine.start_run(run, Beginning::Existing(Box::new(state)), leaves).unwrap()
     }
 
     /// The only run of this engine.

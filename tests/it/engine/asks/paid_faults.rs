@@ -176,8 +176,11 @@ async fn s22_a_refused_key_is_found_out_once_by_a_batch() {
     ] {
         let local = ModelServer::start(["m:8b"]);
         local.respond("m:8b", |asked| {
-            let item = item_of(asked);
-            Answer::text(json!({ "n": if item % 3 == 0 { i64::from(item) } else { -1 } }).to_string())
+            match item_of(asked) {
+                item if item % 3 == 0 => Answer::text(json!({ "n": item }).to_string()),
+                // Behind the right ones, or five wrong ones are the first to end.
+                _ => Answer::text(r#"{"n": -1}"#).after_ms(100),
+            }
         });
         let shop = Shop::open();
         shop.claude.always(answer);

@@ -149,6 +149,43 @@ fn items(count: u32) -> Plan {
     ))
 }
 
+/// A batch that waits for a limit looks again with as many items as run at once, not with all of them.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_waits_looks_again_with_a_few_items_each_time() {
+    let mut seller = None;
+    let world = only_paid("", |clock| {
+        let made = Scripted::new(clock, 5, 1_000, |_, _| says(r#"{"n": 1}"#));
+        seller = Some(made.clone());
+        made
+    });
+    let (exit, state) = world.run(&items(40)).await;
+    assert_eq!(exit, RunExit::Ended(RunEnd::Complete));
+    assert_eq!(seller.unwrap().times().len(), 40);
+    let attempts: u32 = state.tasks.values().map(|task| task.attempts).sum();
+    // Each of the 40 is begun once, and seven hours have several calls free at different times.
+    assert!(attempts <= 40 + 40 + 7 * 2 * 5, "{attempts} attempts for 40 answers");
+}
+
+/// A limit that was raised is found out at once by the process that goes on, also where the time is far away.
+#[tokio::test(start_paused = true)]
+async fn what_waits_looks_again_when_the_run_is_taken_up() {
+    let (mut world, seller) = scene(2, Some(WhenLimited::Park));
+    world.park_wait_ms = 60_000;
+    let booted = world.boot(Vec::new(), Cut::Never).await;
+    let run = run_id();
+    let exit = booted.start_as(run, &sum(""), true).await.unwrap();
+    let RunExit::Parked { until_ms } = exit else { panic!("{exit:?}") };
+    let booted = world.boot(booted.gone().await, Cut::Never).await;
+    let still = booted.resume_as(run, true).await.unwrap();
+    assert_eq!(still, RunExit::Parked { until_ms }, "the limit stands");
+    assert_eq!(bought(&seller), (2, 2));
+    let frames = booted.gone().await;
+    world.paid = Some(Scripted::new(world.clock.clone(), 9, 5_000, turns));
+    let booted = world.boot(frames, Cut::Never).await;
+    assert_eq!(booted.resume_as(run, true).await.unwrap(), RunExit::Ended(RunEnd::Complete));
+    assert!(world.now_ms() < until_ms);
+}
+
 /// The process in the foreground stays as long as it is told, else it leaves and says until when nothing can go on.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_only_time_frees_leaves_where_that_is_too_far_away() {
