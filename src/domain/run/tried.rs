@@ -41,7 +41,8 @@ impl Task {
     #[must_use]
     pub fn waits_for_limit(&self) -> bool {
         let last = self.tried.last().and_then(|tried| tried.failure.as_ref());
-        matches!(self.phase, TaskPhase::RetryAt { .. }) && last.is_some_and(|failure| failure.kind == FailureKind::Limited)
+        matches!(self.phase, TaskPhase::RetryAt { .. })
+            && last.is_some_and(|failure| failure.kind == FailureKind::Limited)
     }
 }
 

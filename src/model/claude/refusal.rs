@@ -48,7 +48,9 @@ pub(super) fn read(asked: &Asked<'_>, refused: &Refused) -> ModelError {
     let is_of_the_interface = error["type"].is_string();
     match (refused.status, kind) {
         (404 | 504, _) if !is_of_the_interface => plain(asked, refused),
-        (503, _) if retry_after_ms.is_some() => ModelError::Busy { server: asked.server.to_owned(), message, retry_after_ms },
+        (503, _) if retry_after_ms.is_some() => {
+            ModelError::Busy { server: asked.server.to_owned(), message, retry_after_ms }
+        }
         (_, kind) => meaning(asked, kind, error, message, retry_after_ms).unwrap_or_else(|| plain(asked, refused)),
     }
 }

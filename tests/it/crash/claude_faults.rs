@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::claude::{Shop, SUM, local, usage};
+use super::claude::{SUM, Shop, local, usage};
 use super::place::{Place, until};
 use crate::anthropic_server::{Answer, AnthropicServer};
 use crate::model_server::ModelServer;
@@ -13,7 +13,10 @@ const RIGHT: &str = r#"{"sum": 42}"#;
 /// A project with one local model that is wrong, and quick retries.
 fn place(local: &ModelServer, claude: &AnthropicServer, plan: &str) -> Place {
     let place = Shop::new(local, claude).place();
-    place.write("sum.yaml", &plan.replace("  - id: add\n", "  - id: add\n    retry: { transient: 5, backoff: 20ms..50ms }\n"));
+    place.write(
+        "sum.yaml",
+        &plan.replace("  - id: add\n", "  - id: add\n    retry: { transient: 5, backoff: 20ms..50ms }\n"),
+    );
     place
 }
 
@@ -84,7 +87,8 @@ fn s22_a_told_wait_outlives_a_kill() {
     let begun = std::time::Instant::now();
     let running = place.start(&["run", "sum.yaml"]);
     until("the refusal in the journal", || {
-        (claude.chats().len() == 1 && running.err().contains("limits the rate") || !usage(&place).is_empty()).then_some(())
+        (claude.chats().len() == 1 && running.err().contains("limits the rate") || !usage(&place).is_empty())
+            .then_some(())
     });
     // Its record is made before the failure is journalled; a moment later both are.
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -121,7 +125,10 @@ fn s22_a_hundred_items_find_out_once_that_the_key_is_not_taken() {
         Answer::text(if count < 6 { r#"{"sum": 42}"# } else { r#"{"sum": 41}"# })
     });
     let claude = AnthropicServer::setup().key("another").start();
-    let plan = SUM.replace("  - id: add\n", "  - id: add\n    for_each: { range: 100 }\n    threshold: 1\n    on_error: quarantine\n    max_parallel: 50\n");
+    let plan = SUM.replace(
+        "  - id: add\n",
+        "  - id: add\n    for_each: { range: 100 }\n    threshold: 1\n    on_error: quarantine\n    max_parallel: 50\n",
+    );
     let place = place(&local, &claude, &plan);
     let said = place.run(&["run", "sum.yaml"]).exits(3);
     assert_eq!(claude.requests().len(), 1, "one request for all");

@@ -140,7 +140,8 @@ impl Scripted {
         let now_ms = self.clock.now_ms();
         let nth = {
             let mut sold = self.sold.lock().unwrap();
-            let within: Vec<u64> = sold.iter().map(|(at_ms, _)| *at_ms).filter(|at_ms| at_ms + HOUR_MS > now_ms).collect();
+            let within: Vec<u64> =
+                sold.iter().map(|(at_ms, _)| *at_ms).filter(|at_ms| at_ms + HOUR_MS > now_ms).collect();
             if within.len() >= self.per_hour {
                 let frees_at_ms = within.first().map(|at_ms| at_ms + HOUR_MS);
                 let message = format!("the hourly limit of {} paid calls is reached", self.per_hour);

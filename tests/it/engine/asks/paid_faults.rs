@@ -63,7 +63,12 @@ async fn played(answers: fn(usize) -> Answer, check: impl Fn(&Shop, &World, &Run
         let shops = shops.borrow();
         let shop = &shops[0];
         let (good, bad) = shop.counted();
-        assert_eq!(good + bad, shop.claude.chats().len(), "each request that was sent is on record: {:?}", story(first(state)));
+        assert_eq!(
+            good + bad,
+            shop.claude.chats().len(),
+            "each request that was sent is on record: {:?}",
+            story(first(state))
+        );
         check(shop, world, state);
     })
     .await;
@@ -74,11 +79,17 @@ async fn played(answers: fn(usize) -> Answer, check: impl Fn(&Shop, &World, &Run
 async fn s22_what_passes_is_asked_again_and_never_counts_against_the_task() {
     let faults: [(fn(usize) -> Answer, &str); 6] = [
         (|nth| if nth < 3 { Answer::too_many(Some(1)) } else { Answer::text(RIGHT) }, "limits the rate"),
-        (|nth| if nth < 3 { Answer::overloaded().header("retry-after", "1") } else { Answer::text(RIGHT) }, "is overloaded"),
+        (
+            |nth| if nth < 3 { Answer::overloaded().header("retry-after", "1") } else { Answer::text(RIGHT) },
+            "is overloaded",
+        ),
         (|nth| if nth < 3 { Answer::overloaded() } else { Answer::text(RIGHT) }, "is overloaded"),
         (|nth| if nth < 3 { Answer::refused(500, "oops") } else { Answer::text(RIGHT) }, "failed: oops"),
         (|nth| if nth < 2 { Answer::text(RIGHT).pieces_of(8).then_cut() } else { Answer::text(RIGHT) }, "broke off"),
-        (|nth| if nth < 2 { Answer::text(RIGHT).then_error("Overloaded") } else { Answer::text(RIGHT) }, "is overloaded"),
+        (
+            |nth| if nth < 2 { Answer::text(RIGHT).then_error("Overloaded") } else { Answer::text(RIGHT) },
+            "is overloaded",
+        ),
     ];
     // Side by side: they wait more than they work.
     join_all(faults.map(async |(answers, words)| {
@@ -133,7 +144,8 @@ async fn s22_the_told_wait_is_waited_for() {
     let (exit, state) = world.run(&sum(", threshold: 1")).await;
     assert_eq!(exit, RunExit::Ended(RunEnd::Complete));
     let task = first(&state);
-    let paid: Vec<_> = task.tried.iter().filter(|tried| matches!(tried.rung, ollmcp::domain::ladder::Rung::Paid(_))).collect();
+    let paid: Vec<_> =
+        task.tried.iter().filter(|tried| matches!(tried.rung, ollmcp::domain::ladder::Rung::Paid(_))).collect();
     assert_eq!(paid.len(), 2, "{:?}", story(task));
     let until_ms = paid[0].failure.as_ref().unwrap().until_ms.unwrap();
     assert!(paid[1].started_ms >= until_ms, "{paid:?}");
@@ -185,7 +197,12 @@ async fn s22_a_refused_key_is_found_out_once_by_a_batch() {
         let shop = Shop::open();
         shop.claude.always(answer);
         let world = paid_world(&local, "", shop.door(an_hour(1_000)));
-        let plan = batch(100, &format!(", max_parallel: 50, threshold: 1, on_error: quarantine, {NUMBER}, done_when: [ \"output.n == item\" ]"));
+        let plan = batch(
+            100,
+            &format!(
+                ", max_parallel: 50, threshold: 1, on_error: quarantine, {NUMBER}, done_when: [ \"output.n == item\" ]"
+            ),
+        );
         let mut booted = world.boot(Vec::new(), Cut::Never).await;
         let run = super::super::world::run_id();
         let exit = booted.start_as(run, &plan, false);

@@ -41,7 +41,8 @@ fn scene(per_hour: usize, when: Option<WhenLimited>) -> (World, Arc<Scripted>) {
 /// Each of the three requests was bought, none of them twice but where a kill came between answer and record.
 fn bought(seller: &Scripted) -> (usize, usize) {
     let sold = seller.sold.lock().unwrap();
-    let distinct: BTreeSet<String> = sold.iter().map(|(_, request)| serde_json::to_string(&request.messages).unwrap()).collect();
+    let distinct: BTreeSet<String> =
+        sold.iter().map(|(_, request)| serde_json::to_string(&request.messages).unwrap()).collect();
     (sold.len(), distinct.len())
 }
 
@@ -110,7 +111,8 @@ async fn wherever_the_process_dies_no_answer_on_record_is_bought_again() {
             assert_eq!(outputs(&booted.state()), wanted, "{cut:?}");
             let (sold, distinct) = bought(&seller);
             assert!(distinct == 3 && sold <= 4, "{cut:?}: {sold}");
-            let kept: BTreeSet<String> = world.calls().into_iter().filter(|call| call.tool == "box.keep").map(|call| call.key).collect();
+            let kept: BTreeSet<String> =
+                world.calls().into_iter().filter(|call| call.tool == "box.keep").map(|call| call.key).collect();
             assert_eq!(kept.len(), 1, "{cut:?}");
         }
     }
