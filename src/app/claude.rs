@@ -107,7 +107,7 @@ pub async fn open(standing: &Standing, budget_microdollars: Option<u64>) -> Resu
     lines.extend(account.take_notices());
     let project = standing.folder().display().to_string();
     let model = settings.model.clone();
-    let door = ClaudeDoor { claude, account, limits, project, model, today: Mutex::default() };
+    let door = ClaudeDoor::new(claude, account, limits, project, model);
     Ok(Opened { door: Some(Arc::new(door)), unpaid: None, lines })
 }
 
@@ -132,6 +132,12 @@ fn limited(reached: &Reached) -> Failure {
 }
 
 impl ClaudeDoor {
+    /// A door of these parts: the project pays within the limits, and `model` is the one of the rung `claude`.
+    #[must_use]
+    pub fn new(claude: Claude, account: Account, limits: Limits, project: String, model: String) -> Self {
+        Self { claude, account, limits, project, model, today: Mutex::default() }
+    }
+
     fn model_of(&self, rung: &str) -> String {
         rung.strip_prefix("claude:").unwrap_or(&self.model).to_owned()
     }
@@ -165,7 +171,8 @@ impl ClaudeDoor {
         let paid = self.paid(&model, &billed.bill, billed.outcome.is_ok());
         let settled = match billed.bill.spent {
             Spent::Nothing => self.account.release(reservation).await,
-            Spent::Exactly(_) => self.account.settle(reservation, &paid).await,
+            // A request that was turned away is a call that cost nothing, and stands on record.
+            Spent::TurnedAway | Spent::Exactly(_) => self.account.settle(reservation, &paid).await,
             Spent::AtLeast(_) | Spent::Unknown => self.account.unknown(reservation).await,
         };
         match settled {

@@ -78,6 +78,7 @@ pub fn ports(
         granted_paths: granted.to_vec(),
         staging: Arc::new(swept_staging(&project.state, store)),
         attempts_max: standing.settings.limits.attempts_max as usize,
+        park_wait_ms: standing.settings.limits.park_wait_s.saturating_mul(1_000),
     };
     Ok((ports, tools.notes))
 }

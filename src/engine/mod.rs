@@ -174,4 +174,6 @@ pub struct Ports {
     pub staging: Arc<Staging>,
     /// Attempts at once over all runs.
     pub attempts_max: usize,
+    /// How long a run that leaves when it waits stays for what time alone frees.
+    pub park_wait_ms: u64,
 }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Task, TaskPhase};
 use crate::domain::event::Usage;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::Digest;
 use crate::domain::ladder::Rung;
 use crate::domain::payload::Payload;
@@ -33,6 +34,16 @@ pub struct CallRecord {
     /// What it answered; `None`: nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
+}
+
+impl Task {
+    /// Its last attempt stopped at a limit of paid calls.
+    #[must_use]
+    pub fn waits_for_limit(&self) -> bool {
+        let last = self.tried.last().and_then(|tried| tried.failure.as_ref());
+        matches!(self.phase, TaskPhase::RetryAt { .. })
+            && last.is_some_and(|failure| failure.kind == FailureKind::Limited)
+    }
 }
 
 /// One attempt as a person reads it.

@@ -15,7 +15,6 @@ use super::{Act, Complaint, Done, Job, Ready, Recorder, Trial, blocking};
 use crate::agent::AgentSpec;
 use crate::agent::agreement;
 use crate::agent::echo::echo;
-use crate::agent::turns::setup::model_failure;
 use crate::agent::turns::{self, Ended, Limits, Setup, Tool};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
@@ -30,7 +29,7 @@ use crate::evidence;
 use crate::model::TimeLimits;
 
 pub(super) use offers::offered;
-use world::{EngineWorld, Purpose, is_staged};
+use world::{EngineWorld, Purpose, failure_at, is_staged};
 
 /// Replies of one attempt where the agent says nothing.
 const TURNS_MAX: u32 = 12;
@@ -241,7 +240,7 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
     };
     let info = match found {
         Ok(info) => info,
-        Err(error) => return (Ended::Failed(model_failure(&error)), Vec::new()),
+        Err(error) => return (Ended::Failed(failure_at(&error, ports.clock.now_ms())), Vec::new()),
     };
     let step = job.definition();
     let model = crate::model::split_rung(rung).map_or(rung, |(_, model)| model);

@@ -6,7 +6,25 @@ use super::place::{Place, Said, until};
 use crate::anthropic_server::AnthropicServer;
 use crate::model_server::{Answer, Asked, Gate, ModelServer};
 
-const KEY: &str = "sk-ant-of-a-test-0123456789";
+pub(super) const KEY: &str = "sk-ant-of-a-test-0123456789";
+
+/// What a project with two local models and Claude is made of.
+pub(super) struct Shop<'a> {
+    pub(super) local: &'a ModelServer,
+    pub(super) claude: &'a AnthropicServer,
+    /// Of the section `claude_integration`.
+    pub(super) more: Value,
+}
+
+impl<'a> Shop<'a> {
+    pub(super) fn new(local: &'a ModelServer, claude: &'a AnthropicServer) -> Self {
+        Self { local, claude, more: json!({}) }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        place(self.local, self.claude, &self.more)
+    }
+}
 
 /// A project with two local models and Claude.
 fn place(local: &ModelServer, claude: &AnthropicServer, more: &Value) -> Place {
@@ -23,7 +41,7 @@ fn place(local: &ModelServer, claude: &AnthropicServer, more: &Value) -> Place {
     place
 }
 
-const SUM: &str = r#"
+pub(super) const SUM: &str = r#"
 name: sum
 steps:
   - id: add
@@ -33,14 +51,14 @@ steps:
     done_when: [ "output.sum == 42" ]
 "#;
 
-fn local(text: &str) -> ModelServer {
+pub(super) fn local(text: &str) -> ModelServer {
     let server = ModelServer::start(["m:8b", "n:8b"]);
     server.always_all(Answer::text(text));
     server
 }
 
 /// Records of the documented usage file.
-fn usage(place: &Place) -> Vec<Value> {
+pub(super) fn usage(place: &Place) -> Vec<Value> {
     let path = place.project().parent().unwrap().join("home/.ollmcp/claude_usage.json");
     let Ok(text) = std::fs::read_to_string(path) else { return Vec::new() };
     match serde_json::from_str(&text).unwrap() {
@@ -50,7 +68,7 @@ fn usage(place: &Place) -> Vec<Value> {
 }
 
 #[track_caller]
-fn says(said: &Said, part: &str) {
+pub(super) fn says(said: &Said, part: &str) {
     assert!(said.err.contains(part) || said.out.contains(part), "no `{part}`: {said:#?}");
 }
 
