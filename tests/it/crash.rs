@@ -14,6 +14,7 @@ mod large;
 mod models;
 pub(crate) mod place;
 mod signals;
+mod specification;
 mod starting;
 mod store;
 mod syncs;

@@ -91,10 +91,13 @@ impl Folding<'_> {
         }
         match event {
             Event::RunAccepted { .. } => Err(Corrupt::Beginning),
-            Event::RunResumed { .. } => {
+            Event::RunResumed { unclean: _, budget_microdollars } => {
                 self.state.head.resumed += 1;
                 // The limit may be another one by now: the first to look finds out.
                 self.state.head.limited_until_ms = 0;
+                if budget_microdollars.is_some() {
+                    self.state.head.origin.budget_microdollars = *budget_microdollars;
+                }
                 Ok(())
             }
             Event::StepOpened { step, items, ladder } => {
@@ -221,6 +224,9 @@ impl Folding<'_> {
                     }
                     TaskPhase::Judging { .. } if open => {
                         let failure = rejection(verdict);
+                        if let Some(last) = current.tried.last_mut() {
+                            last.answers.clone_from(&verdict.answers);
+                        }
                         self.failed(*task, &failure)
                     }
                     _ => Err(self.corrupt("the task was not being judged")),
@@ -241,6 +247,7 @@ impl Folding<'_> {
                 let standing = &mut current.standing;
                 standing.transient_in_row = 0;
                 match to {
+                    Rung::Local(_) if standing.local_untried => standing.local_untried = false,
                     Rung::Local(name) => standing.local = ladder.position(standing.local, name),
                     Rung::Paid(_) => standing.paid += 1,
                     Rung::None => {}
@@ -470,7 +477,11 @@ impl Folding<'_> {
                 identity: None,
                 phase: TaskPhase::Pending,
                 attempts: 0,
-                standing: Standing { paid: u32::from(matches!(rung, Rung::Paid(_))), ..Standing::default() },
+                standing: Standing {
+                    paid: u32::from(matches!(rung, Rung::Paid(_))),
+                    local_untried: matches!(rung, Rung::Paid(_)),
+                    ..Standing::default()
+                },
                 rung: rung.clone(),
                 interruptions: 0,
                 complaints: Vec::new(),
@@ -592,7 +603,7 @@ impl Folding<'_> {
 pub(super) fn count(mut standing: Standing, failure: &Failure) -> Standing {
     match failure.class() {
         // Nothing was asked, so nothing was tried in vain.
-        _ if failure.kind == FailureKind::Limited => {}
+        _ if failure.kind == FailureKind::Limited => standing.limited = true,
         FailureClass::Transient => standing.transient_in_row += 1,
         FailureClass::Wrong => {
             standing.failures += 1;

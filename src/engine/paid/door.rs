@@ -14,6 +14,7 @@ use super::actor::{Call, ClaudeMessage};
 use super::gate::Gate;
 use super::{Bought, PaidModels, PaidRequest};
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::money::Today;
 use crate::engine::broker::queue::Ticket;
 use crate::model::ModelInfo;
 
@@ -114,6 +115,10 @@ fn gone() -> Failure {
 impl PaidModels for Door {
     fn info(&self, rung: &str) -> ModelInfo {
         self.0.seller.info(rung)
+    }
+
+    fn today(&self) -> Option<Today> {
+        self.0.seller.today()
     }
 
     fn buy(&self, request: PaidRequest) -> BoxFuture<'_, Bought> {

@@ -568,13 +568,7 @@ impl Booted {
     }
 
     pub(crate) fn start_as(&self, run: RunId, plan: &Plan, leaves: bool) -> oneshot::Receiver<RunExit> {
-        let origin = Origin {
-            project: "p".to_owned(),
-            plan_source: "test".to_owned(),
-            fresh: false,
-            name: None,
-            granted: Vec::new(),
-        };
+        let origin = Origin { project: "p".to_owned(), plan_source: "test".to_owned(), ..Origin::default() };
         let first = accept(run, plan, Map::new(), origin);
         self.engine.start_run(run, Beginning::New(Box::new(first)), leaves).unwrap()
     }
@@ -585,7 +579,9 @@ impl Booted {
 
     pub(crate) fn resume_as(&self, run: RunId, leaves: bool) -> oneshot::Receiver<RunExit> {
         let state = folded(&self.journal.memory, run).unwrap();
-        self.engine.start_run(run, Beginning::Existing(Box::new(state)), leaves).unwrap()
+        self.engine
+            .start_run(run, Beginning::Existing { run: Box::new(state), budget_microdollars: None }, leaves)
+            .unwrap()
     }
 
     /// The only run of this engine.

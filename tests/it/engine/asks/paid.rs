@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use ollmcp::account::{Account, Limits};
 use ollmcp::app::claude::ClaudeDoor;
 use ollmcp::domain::failure::{Failure, FailureKind};
+use ollmcp::domain::money::Today;
 use ollmcp::domain::plan::Plan;
 use ollmcp::engine::paid::{Bought, PaidModels, PaidRequest};
 use ollmcp::engine::{Clock, Ladders};
@@ -79,7 +80,7 @@ pub(crate) fn an_hour(calls_per_hour_max: u64) -> Limits {
 /// A world with one local model, and a paid rung behind it.
 pub(crate) fn paid_world(local: &ModelServer, tools: &str, paid: Arc<dyn PaidModels>) -> World {
     let mut world = super::world(local, &["m:8b"], tools, |call, _| super::super::world::echo(call));
-    world.ladders.has_paid = true;
+    world.ladders.unpaid = None;
     world.paid = Some(paid);
     world
 }
@@ -88,7 +89,7 @@ pub(crate) fn paid_world(local: &ModelServer, tools: &str, paid: Arc<dyn PaidMod
 pub(crate) fn only_paid(tools: &str, paid: impl FnOnce(Arc<dyn Clock>) -> Arc<dyn PaidModels>) -> World {
     let mut world = World::calm();
     world.agents = vec![super::agent(tools)];
-    world.ladders = Ladders { built: vec!["claude".to_owned()], has_paid: true, ..Ladders::default() };
+    world.ladders = Ladders { built: vec!["claude".to_owned()], unpaid: None, ..Ladders::default() };
     world.paid = Some(paid(world.clock.clone()));
     world
 }
@@ -160,6 +161,10 @@ impl PaidModels for Scripted {
     fn info(&self, rung: &str) -> ModelInfo {
         let name = rung.strip_prefix("claude:").unwrap_or(MODEL).to_owned();
         ModelInfo { name, context_tokens_max: Some(200_000), tools: Some(true), chat: true, ..ModelInfo::default() }
+    }
+
+    fn today(&self) -> Option<Today> {
+        None
     }
 
     fn buy(&self, request: PaidRequest) -> BoxFuture<'_, Bought> {
