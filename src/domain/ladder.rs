@@ -336,8 +336,7 @@ impl Ladder {
     /// waited for.
     fn after_transient_paid(&self, standing: Standing, failure: &Failure, outside: &Outside<'_>) -> Next {
         if failure.kind.is_of_the_rung() {
-            let behind = self.paid.get(standing.paid as usize);
-            return behind.map_or(Next::Fail, |model| Next::Try(Rung::Paid(model.clone())));
+            return self.next_paid(standing).map_or(Next::Fail, Next::Try);
         }
         let waited_ms = outside.now_ms.saturating_sub(standing.away_since_ms);
         let is_over = standing.away_since_ms > 0 && waited_ms >= self.server_wait_ms;

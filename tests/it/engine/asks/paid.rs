@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use ollmcp::account::{Account, Limits};
 use ollmcp::app::claude::ClaudeDoor;
 use ollmcp::domain::failure::{Failure, FailureKind};
+use ollmcp::domain::money::Today;
 use ollmcp::domain::plan::Plan;
 use ollmcp::engine::paid::{Bought, PaidModels, PaidRequest};
 use ollmcp::engine::{Clock, Ladders};
@@ -160,6 +161,10 @@ impl PaidModels for Scripted {
     fn info(&self, rung: &str) -> ModelInfo {
         let name = rung.strip_prefix("claude:").unwrap_or(MODEL).to_owned();
         ModelInfo { name, context_tokens_max: Some(200_000), tools: Some(true), chat: true, ..ModelInfo::default() }
+    }
+
+    fn today(&self) -> Option<Today> {
+        None
     }
 
     fn buy(&self, request: PaidRequest) -> BoxFuture<'_, Bought> {

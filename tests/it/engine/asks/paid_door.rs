@@ -9,6 +9,7 @@ use ollmcp::domain::command::Command;
 use ollmcp::domain::event::{Event, RunEnd};
 use ollmcp::domain::failure::FailureKind;
 use ollmcp::domain::ladder::PaidReason;
+use ollmcp::domain::money::Today;
 use ollmcp::domain::plan::Plan;
 use ollmcp::engine::Clock;
 use ollmcp::engine::paid::actor::{Claude, ClaudeArguments};
@@ -147,6 +148,10 @@ impl PaidModels for Killing {
         self.0.info(rung)
     }
 
+    fn today(&self) -> Option<Today> {
+        None
+    }
+
     fn buy(&self, request: PaidRequest) -> BoxFuture<'_, Bought> {
         self.0.buy(request)
     }
@@ -190,6 +195,10 @@ struct Hanging(Arc<AtomicUsize>, Arc<AtomicUsize>);
 impl PaidModels for Hanging {
     fn info(&self, _rung: &str) -> ModelInfo {
         ModelInfo { name: "x".to_owned(), tools: Some(true), ..ModelInfo::default() }
+    }
+
+    fn today(&self) -> Option<Today> {
+        None
     }
 
     fn buy(&self, _request: PaidRequest) -> BoxFuture<'_, Bought> {

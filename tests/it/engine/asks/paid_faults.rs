@@ -58,7 +58,7 @@ async fn played(answers: fn(usize) -> Answer, check: impl Fn(&Shop, &World, &Run
         *shops.borrow_mut() = vec![shop];
         (local, world)
     };
-    let plan = sum(", threshold: 1, timeout: 20s");
+    let plan = sum(", threshold: 1, timeout: 10m");
     with_kills(make, &plan, |_, world, state| {
         let shops = shops.borrow();
         let shop = &shops[0];
