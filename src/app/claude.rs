@@ -8,10 +8,12 @@ use futures::future::BoxFuture;
 use super::money;
 use super::place::Standing;
 use crate::account::{Account, AccountError, Ask, Decision, Limits, Reached, Reason, Spent as Paid};
+use crate::config::{OwnPrices, Settings};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::engine::paid::{Bought, PaidModels, PaidRequest};
 use crate::model::bill::{Bill, Spent};
 use crate::model::claude::catalogue::Catalogue;
+use crate::model::claude::prices::{Prices, Rate};
 use crate::model::claude::{self, Claude};
 use crate::model::key::Key;
 use crate::model::{ModelInfo, ModelServer as _, NoNotices, Request};
@@ -46,12 +48,8 @@ pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<S
     let key = Key::api(secret.expose()).ok_or_else(|| {
         refused("the key of Claude cannot be sent".to_owned()).hint("it is one line of letters, digits and signs")
     })?;
-    let today = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date();
-    let catalogue = Arc::new(Catalogue::on(today));
-    let model = match settings.model.as_str() {
-        "" => catalogue.default_model().to_owned(),
-        named => named.to_owned(),
-    };
+    let catalogue = Arc::new(catalogue(&standing.settings));
+    let model = model(&standing.settings, &catalogue).to_owned();
     let mut lines = vec![format!(
         "Claude may be asked ({model}): what failing tasks need of the data is sent to {}",
         address.shown()
@@ -63,6 +61,39 @@ pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<S
     let limits = money::limits(&standing.settings, None);
     let project = standing.folder().display().to_string();
     Ok((Some(Arc::new(ClaudeDoor { claude, account, limits, project, model })), lines))
+}
+
+/// The models of today, with the prices that the configuration sets: the one table that all money is counted with.
+#[must_use]
+pub fn catalogue(settings: &Settings) -> Catalogue {
+    let own = settings.claude.prices.iter();
+    own.fold(Catalogue::on(today()), |catalogue, (id, own)| catalogue.with_prices(id, prices(own)))
+}
+
+/// The model of the rung `claude`, as it is configured.
+#[must_use]
+pub fn model<'a>(settings: &'a Settings, catalogue: &'a Catalogue) -> &'a str {
+    match settings.claude.model.trim() {
+        "" => catalogue.default_model(),
+        named => named,
+    }
+}
+
+/// The local date.
+#[must_use]
+pub fn today() -> jiff::civil::Date {
+    jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date()
+}
+
+fn prices(own: &OwnPrices) -> Prices {
+    let usual = Prices::usual(Rate::from_microdollars(own.input), Rate::from_microdollars(own.output));
+    let or = |own: Option<u64>, usual: Rate| own.map_or(usual, Rate::from_microdollars);
+    Prices {
+        cache_write_5m: or(own.cache_write_5m, usual.cache_write_5m),
+        cache_write_1h: or(own.cache_write_1h, usual.cache_write_1h),
+        cache_read: or(own.cache_read, usual.cache_read),
+        ..usual
+    }
 }
 
 fn unusable(error: &AccountError) -> Failure {

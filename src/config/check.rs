@@ -199,6 +199,7 @@ impl Checker<'_> {
             (Value::Object(keys), Some(key)) if inside && key.kind == Kind::Whole => {
                 self.section(node, path, keys);
                 self.address(key, path, keys);
+                self.both_prices(key, path, keys);
             }
             (_, None) => self.fault(path, value, "an object", None),
             (_, Some(key)) => self.leaf(key, path, value),
@@ -216,6 +217,23 @@ impl Checker<'_> {
                 message: "is missing: a model server needs its address".to_owned(),
                 hint: Some(format!("write `\"url\": \"{example}\"` into `{path}`")),
             });
+        }
+    }
+
+    /// With one of the two only, a budget would count with a price that nobody set.
+    fn both_prices(&mut self, key: &Key, path: &KeyPath, keys: &Map<String, Value>) {
+        if key.path != "claude_integration.prices.*" {
+            return;
+        }
+        for name in ["input", "output"] {
+            if keys.get(name).is_none_or(Value::is_null) {
+                self.findings.faults.push(Fault {
+                    path: path.child(name),
+                    whence: self.whence.to_owned(),
+                    message: "is missing: prices of your own need both `input` and `output`".to_owned(),
+                    hint: Some(format!("set both at once: `{path}` to `{{\"input\": 3, \"output\": 15}}`")),
+                });
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::check::{self, Node, Place, check, check_value, is_remark, tree, whole_number};
 use super::document::{self, Document};
 use super::schema::{INTERNAL_VARIABLES, KEYS, Key, Kind, OTHER_VARIABLES, Use};
-use super::settings::{BudgetSettings, ClaudeSettings, Limits, Origin, Settings, ToolSettings, WhenLimited};
+use super::settings::{BudgetSettings, ClaudeSettings, Limits, Origin, OwnPrices, Settings, ToolSettings, WhenLimited};
 use super::{ConfigError, Consents, Fault, Home, KeyPath, Secret, consent};
 use crate::domain::kinds::{Grant, TaskKind};
 use crate::domain::nearest::nearest;
@@ -455,5 +455,24 @@ fn claude(document: &Map<String, Value>, api_key: Option<Secret>) -> ClaudeSetti
             Some("park") => Some(WhenLimited::Park),
             _ => None,
         },
+        prices: own_prices(document),
     }
+}
+
+/// Prices by model id; the table of keys has seen to it that both of the needed ones are there.
+fn own_prices(document: &Map<String, Value>) -> BTreeMap<String, OwnPrices> {
+    let price =
+        |entry: &Value, name: &str| entry.get(name).and_then(Value::as_f64).map(|usd| (usd * 1e6).round() as u64);
+    let read = |(id, entry): (&String, &Value)| {
+        let prices = OwnPrices {
+            input: price(entry, "input")?,
+            output: price(entry, "output")?,
+            cache_write_5m: price(entry, "cache_write_5m"),
+            cache_write_1h: price(entry, "cache_write_1h"),
+            cache_read: price(entry, "cache_read"),
+        };
+        Some((id.clone(), prices))
+    };
+    let all = at(document, "claude_integration.prices").and_then(Value::as_object).into_iter().flatten();
+    all.filter(|(id, entry)| !is_remark(id, entry)).filter_map(read).collect()
 }

@@ -98,6 +98,8 @@ impl Key {
 
 const WHOLE_MAX: i64 = i64::MAX;
 const DAYS_S: i64 = 30 * 24 * 3600;
+/// A price above this is a slip: tokens are counted by the million.
+const PRICE_USD_MAX: f64 = 100_000.0;
 
 /// Kinds of tasks, as `critical_tasks` and `require_approval_for` name them.
 const TASK_KINDS: &[&str] =
@@ -282,6 +284,33 @@ pub const KEYS: &[Key] = &[
         "Lets a task escalate when its model server is away.",
     ),
     key("claude_integration.when_limited", Choice(&["fail", "park"]), "", "What a task does at a limit."),
+    key(
+        "claude_integration.prices.*",
+        Whole,
+        "",
+        "Prices of your own for a model id, in place of the built-in table's; `ollmcp models claude` prints both.",
+    )
+    .consent(),
+    key("claude_integration.prices.*.input", Number(0.0, PRICE_USD_MAX), "", "US dollars for a million tokens read."),
+    key("claude_integration.prices.*.output", Number(0.0, PRICE_USD_MAX), "", "The same for tokens written."),
+    key(
+        "claude_integration.prices.*.cache_write_5m",
+        Number(0.0, PRICE_USD_MAX),
+        "",
+        "For tokens kept in a cache for five minutes; 1.25 times `input` where nothing is said.",
+    ),
+    key(
+        "claude_integration.prices.*.cache_write_1h",
+        Number(0.0, PRICE_USD_MAX),
+        "",
+        "For tokens kept for an hour; twice `input` where nothing is said.",
+    ),
+    key(
+        "claude_integration.prices.*.cache_read",
+        Number(0.0, PRICE_USD_MAX),
+        "",
+        "For tokens read from a cache; a tenth of `input` where nothing is said.",
+    ),
     key("claude_integration.validation.enabled", Bool, "false", "Lets Claude judge outputs.").later(VALIDATION),
     key(
         "claude_integration.validation.validate_tasks",

@@ -90,6 +90,24 @@ pub struct ClaudeSettings {
     pub critical_tasks: Option<Vec<TaskKind>>,
     /// What a task does at a limit; `None`: single tasks fail, items wait.
     pub when_limited: Option<WhenLimited>,
+    /// Prices of a person's own, by model id as written.
+    pub prices: BTreeMap<String, OwnPrices>,
+}
+
+/// Prices of a person's own for one model, in millionths of a dollar for a million tokens. What is `None` follows from
+/// `input`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnPrices {
+    /// Tokens read.
+    pub input: u64,
+    /// Tokens written.
+    pub output: u64,
+    /// Tokens kept in a cache for five minutes.
+    pub cache_write_5m: Option<u64>,
+    /// Tokens kept for an hour.
+    pub cache_write_1h: Option<u64>,
+    /// Tokens read from a cache.
+    pub cache_read: Option<u64>,
 }
 
 /// Budgets of paid calls, in millionths of a dollar.

@@ -10,6 +10,7 @@ mod effects;
 mod large;
 mod models;
 pub(crate) mod place;
+mod prices;
 mod signals;
 mod starting;
 mod store;
