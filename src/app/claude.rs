@@ -1,11 +1,12 @@
 //! Claude behind the usage account: nothing is sent that is not reserved, and nothing is told that is not settled.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::money;
+use super::notify::Notifier;
 use super::place::Standing;
 use crate::account::{Account, AccountError, Ask, Decision, Limits, Reached, Reason, Spent as Paid};
 use crate::config::{OwnPrices, Settings};
@@ -32,6 +33,8 @@ pub struct ClaudeDoor {
     project: String,
     /// For the rung `claude`.
     model: String,
+    /// Who is told that the day's cost has passed the amount at which it is said.
+    notifier: OnceLock<Arc<Notifier>>,
 }
 
 /// The door, where Claude is switched on and has a key; what a person should know of it, one sentence each.
@@ -60,7 +63,7 @@ pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<S
     lines.extend(account.take_notices());
     let limits = money::limits(&standing.settings, None);
     let project = standing.folder().display().to_string();
-    Ok((Some(Arc::new(ClaudeDoor { claude, account, limits, project, model })), lines))
+    Ok((Some(Arc::new(ClaudeDoor { claude, account, limits, project, model, notifier: OnceLock::new() })), lines))
 }
 
 /// The models of today, with the prices that the configuration sets: the one table that all money is counted with.
@@ -109,18 +112,24 @@ fn limited(reached: &Reached) -> Failure {
 }
 
 impl ClaudeDoor {
+    /// Has this one told when the day's cost passes the amount at which it is said.
+    pub fn tell(&self, notifier: Arc<Notifier>) {
+        // The first one stays.
+        let _ = self.notifier.set(notifier);
+    }
+
     fn model_of(&self, rung: &str) -> String {
         rung.strip_prefix("claude:").unwrap_or(&self.model).to_owned()
     }
 
     async fn sell(&self, asked: PaidRequest) -> Bought {
-        let model = self.model_of(&asked.rung);
+        let (run, model) = (asked.run, self.model_of(&asked.rung));
         let request = Request { model: model.clone(), ..asked.request };
         let bytes = serde_json::to_vec(&request).map_or(u64::MAX, |bytes| bytes.len() as u64);
         let most =
             self.claude.catalogue().ceiling(&model, bytes / BYTES_OF_TOKEN_MIN, u64::from(request.reply_tokens_max));
         let ask = Ask {
-            run: Some(asked.run),
+            run: Some(run),
             task: asked.task,
             project: self.project.clone(),
             agent: asked.agent,
@@ -141,9 +150,14 @@ impl ClaudeDoor {
             Spent::Exactly(_) => self.account.settle(reservation, &paid).await,
             Spent::AtLeast(_) | Spent::Unknown => self.account.unknown(reservation).await,
         };
-        if let Err(error) = settled {
+        match settled {
+            Ok(settled) => {
+                if let (Some(warn_at), Some(notifier)) = (settled.warns_at_microdollars, self.notifier.get()) {
+                    notifier.budget_passed(run, settled.today_microdollars, warn_at);
+                }
+            }
             // It counts at its reservation until the account can be written again.
-            tracing::warn!(%error, "a paid call could not be settled");
+            Err(error) => tracing::warn!(%error, "a paid call could not be settled"),
         }
         match billed.outcome {
             Ok(reply) => Bought::Reply(Box::new(reply), paid.microdollars),

@@ -13,6 +13,7 @@ use super::signals::{Ask, Signals};
 use super::{output, question};
 use crate::api::server::ControlSocket;
 use crate::app::models::records::Records;
+use crate::app::notify::Notifier;
 use crate::app::place::Standing;
 use crate::app::{claude, models, running, store};
 use crate::domain::event::{Event, Stamped};
@@ -66,6 +67,7 @@ fn with_models(
     beginning: &Beginning,
     ports: Ports,
     runtime: &tokio::runtime::Runtime,
+    notifier: &Arc<Notifier>,
 ) -> Result<(Ports, BTreeMap<String, String>), CliError> {
     let plan = match beginning {
         Beginning::Existing(state) => state.plan.clone(),
@@ -91,6 +93,7 @@ fn with_models(
         false => (None, Vec::new()),
     };
     let has_paid = door.is_some();
+    door.iter().for_each(|door| door.tell(notifier.clone()));
     let prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers, has_paid));
     about.iter().for_each(|line| output::err(&format!("  {line}\n")));
     if !prepared.lines.is_empty() {
@@ -116,7 +119,9 @@ pub(super) fn watch(
 ) -> Result<Exit, CliError> {
     let project = project_of(standing)?;
     let progress = Arc::new(Progress::new(output::is_terminal()));
-    let readers: Vec<Arc<dyn EventReader>> = vec![Arc::new(ProgressReader(progress.clone()))];
+    let screen = progress.clone();
+    let notifier = Arc::new(Notifier::new(standing, Arc::new(move |line| screen.line(&text::clean(line)))));
+    let readers: Vec<Arc<dyn EventReader>> = vec![Arc::new(ProgressReader(progress.clone())), notifier.clone()];
     let (ports, notes) = running::ports(standing, &own.store, granted, readers).map_err(|faults| {
         let mut error = CliError::failed("cannot start");
         error.hints.extend(faults);
@@ -125,7 +130,7 @@ pub(super) fn watch(
     notes.iter().for_each(|text| output::note(text));
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
-    let (ports, digests) = with_models(standing, &beginning, ports, &runtime)?;
+    let (ports, digests) = with_models(standing, &beginning, ports, &runtime, &notifier)?;
     let (asked, model_servers) = (ports.models.clone(), ports.model_servers.clone());
     let door = RegistryDoor::default();
     let control =
@@ -185,8 +190,9 @@ pub(super) fn watch(
     }
     let exit = exit?;
     own.store.state.settle();
-    report(context, &own, &project.state, run, &exit)?;
-    Ok(Exit::of_run(&exit))
+    let told = report(context, &own, &project.state, run, &exit, &notifier);
+    notifier.finish();
+    told.map(|()| Exit::of_run(&exit))
 }
 
 /// Why a run was dropped without a word: the tree's own reason, which may come a moment after its fall.
@@ -195,8 +201,16 @@ async fn why_lost(gave_up: impl Future<Output = String>) -> String {
     reason.unwrap_or_else(|_| "the run registry died".to_owned())
 }
 
-fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &RunExit) -> Result<(), CliError> {
+fn report(
+    context: &Context,
+    own: &OwnStore,
+    folder: &Path,
+    run: RunId,
+    exit: &RunExit,
+    notifier: &Notifier,
+) -> Result<(), CliError> {
     if let RunExit::Fault(reason) = exit {
+        notifier.stopped(run, reason);
         return Err(CliError::failed(format!("the engine stopped: {reason}"))
             .hint(format!("nothing that was reported is lost: {}", context.resume(run))));
     }
@@ -212,6 +226,7 @@ fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &R
         output::err("the run was stopped before it began\n");
         return Ok(());
     };
+    notifier.left(&state, exit);
     let before = run_before(reader, &state);
     let word = line::state_word(&state.head, false);
     let blobs = own.store.blobs.clone();

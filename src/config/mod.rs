@@ -26,7 +26,9 @@ pub use home::Home;
 pub use key_path::KeyPath;
 pub use resolve::{Flags, Given, resolve};
 pub use secret::Secret;
-pub use settings::{BudgetSettings, Entry, Limits, Origin, OwnPrices, Settings, ToolSettings, WhenLimited};
+pub use settings::{
+    BudgetSettings, Entry, Limits, NotifySettings, Origin, OwnPrices, Settings, ToolSettings, WhenLimited,
+};
 
 /// How reading or changing the configuration can fail. All of these are for the person to mend: exit code 2.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 use super::check::{self, Node, Place, check, check_value, is_remark, tree, whole_number};
 use super::document::{self, Document};
 use super::schema::{INTERNAL_VARIABLES, KEYS, Key, Kind, OTHER_VARIABLES, Use};
-use super::settings::{BudgetSettings, ClaudeSettings, Limits, Origin, OwnPrices, Settings, ToolSettings, WhenLimited};
+use super::settings::{
+    BudgetSettings, ClaudeSettings, Limits, NotifySettings, Origin, OwnPrices, Settings, ToolSettings, WhenLimited,
+};
 use super::{ConfigError, Consents, Fault, Home, KeyPath, Secret, consent};
 use crate::domain::kinds::{Grant, TaskKind};
 use crate::domain::nearest::nearest;
@@ -227,6 +229,7 @@ impl Layers {
             limits: limits(&document, &self.origins),
             claude,
             budget: budget(&document),
+            notify: notify(&document),
             ollama_url: text(&document, "ollama.url").unwrap_or_default(),
             model_servers: model_servers(&document),
             find_model_servers: at(&document, "find_model_servers") != Some(&Value::Bool(false)),
@@ -368,6 +371,7 @@ fn limits(document: &Map<String, Value>, origins: &BTreeMap<KeyPath, Origin>) ->
         pdf_timeout_s: number(document, "limits.pdf_timeout_s"),
         park_wait_s: number(document, "limits.park_wait_s"),
         model_server_wait_s: number(document, "limits.model_server_wait_s"),
+        notify_timeout_s: number(document, "limits.notify_timeout_s"),
     }
 }
 
@@ -437,6 +441,20 @@ fn budget(document: &Map<String, Value>) -> BudgetSettings {
         run_microdollars_max: microdollars(document, "budget.usd_per_run_max"),
         warn_at_microdollars: microdollars(document, "budget.warn_at_usd"),
     }
+}
+
+/// A text is a line for the shell, a list is a program with its arguments; an empty one is none.
+fn notify(document: &Map<String, Value>) -> NotifySettings {
+    let command = match document.get("notify") {
+        Some(Value::String(line)) if !line.trim().is_empty() => {
+            Some(["/bin/sh", "-c", line].map(str::to_owned).to_vec())
+        }
+        Some(list @ Value::Array(_)) => {
+            Some(texts(Some(list))).filter(|words| words.iter().any(|word| !word.is_empty()))
+        }
+        _ => None,
+    };
+    NotifySettings { command, env_passed: texts(document.get("notify_env_passed")) }
 }
 
 fn claude(document: &Map<String, Value>, api_key: Option<Secret>) -> ClaudeSettings {

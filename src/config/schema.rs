@@ -346,7 +346,16 @@ pub const KEYS: &[Key] = &[
     key("hilSettings.enabled", Bool, "false", "Asks before each tool call.")
         .consent()
         .later("asking before each tool call"),
-    key("notify", Text, "", "Command that gets a JSON line when a run ends or waits.").consent().later("notices"),
+    key(
+        "notify",
+        TextOrList,
+        "",
+        "Command that gets a JSON line when a run ends, waits for a person, or the day's cost passes `budget.warn_at_usd`.",
+    )
+    .consent(),
+    key("notify_env_passed", TextList, "[]", "Names of variables that this command is given beside the harmless ones.")
+        .consent(),
+    key("limits.notify_timeout_s", Integer(1, 600), "10", "Time that it has for one notice."),
     key("displaySettings.showToolExecution", Bool, "", "The prior program's screen; `show RUN` lists every call.")
         .kept(),
     key("displaySettings.showMetrics", Bool, "", "The prior program's screen; `show RUN` has the counts.").kept(),

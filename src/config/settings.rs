@@ -58,6 +58,8 @@ pub struct Limits {
     pub park_wait_s: u64,
     /// How long a task waits for a model server that is away.
     pub model_server_wait_s: u64,
+    /// Time for the command of `notify`.
+    pub notify_timeout_s: u64,
 }
 
 /// Corrections for one tool.
@@ -121,6 +123,15 @@ pub struct BudgetSettings {
     pub warn_at_microdollars: Option<u64>,
 }
 
+/// The command that is told of ends, questions and money.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotifySettings {
+    /// Program and arguments; `None`: nobody is told.
+    pub command: Option<Vec<String>>,
+    /// Variables that it is given beside the harmless ones.
+    pub env_passed: Vec<String>,
+}
+
 /// One line of `config show --origin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -149,6 +160,8 @@ pub struct Settings {
     pub claude: ClaudeSettings,
     /// Money.
     pub budget: BudgetSettings,
+    /// Who is told when nobody looks.
+    pub notify: NotifySettings,
     /// Address of Ollama.
     pub ollama_url: String,
     /// Model servers beside it, by name.

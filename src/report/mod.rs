@@ -5,6 +5,7 @@ pub mod end;
 pub mod item;
 pub mod line;
 pub mod models;
+pub mod notice;
 pub mod progress;
 pub mod text;
 pub mod usage;

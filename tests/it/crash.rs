@@ -9,6 +9,7 @@ mod dump;
 mod effects;
 mod large;
 mod models;
+mod notify;
 pub(crate) mod place;
 mod prices;
 mod signals;

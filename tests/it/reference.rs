@@ -293,6 +293,11 @@ fn the_page_about_the_socket_is_fresh() {
 }
 
 #[test]
+fn the_page_about_notices_is_fresh() {
+    fresh("docs/reference/notices.md", &ollmcp::report::notice::page());
+}
+
+#[test]
 fn the_page_about_claudes_models_is_fresh() {
     let as_of = Catalogue::on("2026-11-25".parse().unwrap()).as_of();
     let catalogue = Catalogue::on(as_of);
