@@ -36,6 +36,9 @@ fn show(context: &Context, with_origin: bool) -> Result<Exit, CliError> {
 fn check(context: &Context) -> Result<Exit, CliError> {
     let standing = context.standing(false)?;
     crate::app::servers::notes(&standing).iter().for_each(|note| output::note(note));
+    for (key, why) in &standing.settings.idle {
+        output::note(&format!("`{key}` is kept without effect: {why}"));
+    }
     let files: Vec<String> = standing.settings.files.iter().map(|file| file.display().to_string()).collect();
     if context.is_json {
         output::json_with_version(serde_json::json!({ "holds": true, "files": files }));

@@ -85,6 +85,7 @@ fn with_models(
         error.hints.extend(faults);
         error
     })?;
+    let servers = models::with_window(servers, standing.settings.models.context_tokens);
     let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
     let (door, about) = match asks {
         true => runtime

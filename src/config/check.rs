@@ -88,11 +88,10 @@ pub(super) fn tree() -> &'static Node {
     })
 }
 
-/// Whether a key holds a remark. Where a person chooses the names, only a plain value is one: a tool server called
-/// `comments` is a server.
+/// Whether a key holds a remark. Where a person chooses the names, an object is none: a tool server called `comments` is
+/// a server.
 pub(super) fn is_remark(name: &str, value: &Value) -> bool {
-    let is_plain = !value.is_object() && !value.is_array();
-    is_remark_name(name) && is_plain
+    is_remark_name(name) && !value.is_object()
 }
 
 fn is_remark_name(name: &str) -> bool {

@@ -10,10 +10,12 @@ pub mod document;
 pub mod edit;
 pub mod home;
 mod key_path;
+mod later;
 pub mod project;
 pub mod resolve;
 pub mod schema;
 mod secret;
+mod sections;
 pub mod settings;
 pub mod shipped;
 
@@ -27,7 +29,8 @@ pub use key_path::KeyPath;
 pub use resolve::{Flags, Given, resolve};
 pub use secret::Secret;
 pub use settings::{
-    BudgetSettings, Entry, Limits, NotifySettings, Origin, OwnPrices, Settings, ToolSettings, WhenLimited,
+    BudgetSettings, Entry, Limits, ModelSettings, NotifySettings, Origin, OwnPrices, Settings, ToolSettings,
+    WhenLimited,
 };
 
 /// How reading or changing the configuration can fail. All of these are for the person to mend: exit code 2.

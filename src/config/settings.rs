@@ -14,6 +14,7 @@ use super::{Consent, KeyPath, Secret};
 use crate::domain::kinds::{Grant, TaskKind};
 pub use crate::domain::ladder::WhenLimited;
 use crate::domain::plan::{ModelServerSpec, RepeatClass};
+use crate::domain::sampling::Sampling;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +124,25 @@ pub struct BudgetSettings {
     pub warn_at_microdollars: Option<u64>,
 }
 
+/// What is set for all local models.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelSettings {
+    /// First on a ladder that is built: `SERVER:MODEL`, or a model of Ollama.
+    pub first: Option<String>,
+    /// Put before an agent's own prompt.
+    pub system_prompt: Option<String>,
+    /// Window in tokens.
+    pub context_tokens: Option<u32>,
+    /// Longest reply in tokens.
+    pub reply_tokens_max: Option<u32>,
+    /// Options of the sampling.
+    pub sampling: Sampling,
+    /// Whether models that can reason do so; `None`: after a failure.
+    pub thinks: Option<bool>,
+    /// Turns of an attempt where the agent's file names none.
+    pub turns_max: Option<u32>,
+}
+
 /// The command that is told of ends, questions and money.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NotifySettings {
@@ -162,6 +182,8 @@ pub struct Settings {
     pub budget: BudgetSettings,
     /// Who is told when nobody looks.
     pub notify: NotifySettings,
+    /// How local models are asked.
+    pub models: ModelSettings,
     /// Address of Ollama.
     pub ollama_url: String,
     /// Model servers beside it, by name.
@@ -174,6 +196,8 @@ pub struct Settings {
     pub files: Vec<PathBuf>,
     /// What is switched on and not built yet, one sentence each: shown at the start and in the run's header.
     pub notes: Vec<String>,
+    /// Keys that are set and have nothing to act on here, each with the reason: for `config check`.
+    pub idle: Vec<(KeyPath, &'static str)>,
     /// What is odd but does not stop the start.
     pub warnings: Vec<String>,
     /// A project's file holds values that do not count until a person agrees. They are left out of everything above.

@@ -522,6 +522,7 @@ impl World {
             granted_paths: Vec::new(),
             staging: Arc::new(ollmcp::engine::Staging::new(self.staging())),
             attempts_max: self.attempts_max,
+            defaults: Arc::default(),
         };
         let engine = Engine::start(ports, BTreeMap::new(), RegistryDoor::default()).await.unwrap();
         Booted { engine, journal, events, shown }
