@@ -401,7 +401,7 @@ pub enum ConfigAction {
     Set {
         /// The key, as `limits.attempts_max`
         key: String,
-        /// The value as JSON; anything else is text
+        /// The value as JSON; anything else is text, `a,b` a list where the key holds one, `null` takes it away
         value: String,
         /// In the user's file instead
         #[arg(long)]

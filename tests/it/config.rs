@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 mod asked;
+mod keep;
 mod prior;
 
 /// A home and a project beside each other.
