@@ -1,6 +1,6 @@
 //! Claude behind the usage account: nothing is sent that is not reserved, and nothing is told that is not settled.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -11,6 +11,9 @@ use super::place::Standing;
 use crate::account::{Account, AccountError, Ask, Decision, Limits, Reached, Reason, Spent as Paid};
 use crate::config::{OwnPrices, Settings};
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::ladder::{PaidReason, Unpaid};
+use crate::domain::money::Today;
+use crate::domain::money::dollars;
 use crate::engine::paid::{Bought, PaidModels, PaidRequest};
 use crate::model::bill::{Bill, Spent};
 use crate::model::claude::catalogue::Catalogue;
@@ -18,6 +21,8 @@ use crate::model::claude::prices::{Prices, Rate};
 use crate::model::claude::{self, Claude};
 use crate::model::key::Key;
 use crate::model::{ModelInfo, ModelServer as _, NoNotices, Request};
+use crate::report::claude_lines;
+use crate::report::text::plural;
 
 /// Bytes of a prompt that make one token at least: no text of ours has fewer.
 const BYTES_OF_TOKEN_MIN: u64 = 2;
@@ -33,43 +38,52 @@ pub struct ClaudeDoor {
     project: String,
     /// For the rung `claude`.
     model: String,
+    today: Mutex<Option<Today>>,
     /// Who is told that the day's cost has passed the amount at which it is said.
     notifier: OnceLock<Arc<Notifier>>,
 }
 
-/// The door, where Claude is switched on and has a key; what a person should know of it, one sentence each.
-///
-/// # Errors
-/// Why it cannot be used, with what to do.
-pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<String>), Failure> {
-    let settings = &standing.settings.claude;
-    let Some(secret) = settings.api_key.as_ref().filter(|_| settings.enabled) else { return Ok((None, Vec::new())) };
-    let refused = |message: String| Failure::new(FailureKind::BadInput, message);
-    let base_url = Some(settings.base_url.as_str()).filter(|text| !text.is_empty());
-    let address =
-        claude::address(base_url).map_err(|error| refused(format!("`claude_integration.base_url`: {error}")))?;
-    let key = Key::api(secret.expose()).ok_or_else(|| {
-        refused("the key of Claude cannot be sent".to_owned()).hint("it is one line of letters, digits and signs")
-    })?;
-    let catalogue = Arc::new(catalogue(&standing.settings));
-    let model = model(&standing.settings, &catalogue).to_owned();
-    let mut lines = vec![format!(
-        "Claude may be asked ({model}): what failing tasks need of the data is sent to {}",
-        address.shown()
-    )];
-    lines.extend(catalogue.resolve(&model).note());
-    let claude = Claude::new(address, Some(key), catalogue).map_err(|error| refused(error.to_string()))?;
-    let account = money::open(standing).await.map_err(|error| unusable(&error))?;
-    lines.extend(account.take_notices());
-    let limits = money::limits(&standing.settings, None);
-    let project = standing.folder().display().to_string();
-    Ok((Some(Arc::new(ClaudeDoor { claude, account, limits, project, model, notifier: OnceLock::new() })), lines))
+/// Claude as a run finds it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The door, where Claude is switched on and has a key.
+    pub door: Option<Arc<ClaudeDoor>>,
+    /// Why there is none.
+    pub unpaid: Option<Unpaid>,
+    /// What a person should know of it, one line each; the documented one first.
+    pub lines: Vec<String>,
 }
 
-/// The models of today, with the prices that the configuration sets: the one table that all money is counted with.
+/// What is known of Claude from the configuration alone: nothing is opened and nothing asked.
 #[must_use]
-pub fn catalogue(settings: &Settings) -> Catalogue {
-    let own = settings.claude.prices.iter();
+pub fn look(standing: &Standing) -> Opened {
+    let settings = &standing.settings.claude;
+    let unpaid = match (settings.enabled, &settings.api_key) {
+        (false, _) => Some(Unpaid::Off),
+        (true, None) => Some(Unpaid::NoKey),
+        (true, Some(_)) => None,
+    };
+    let mut lines = Vec::new();
+    match &unpaid {
+        None => {
+            let catalogue = catalogue(standing);
+            let model = model(&standing.settings, &catalogue);
+            lines.push(claude_lines::enabled(model, settings.escalation_threshold));
+            lines.extend(catalogue.resolve(model).note());
+        }
+        Some(Unpaid::NoKey) => lines.push(format!(
+            "warning: Claude is switched on and has no key, so it is left out: {}",
+            Unpaid::NoKey.hint().unwrap_or_default()
+        )),
+        Some(_) => {}
+    }
+    Opened { door: None, unpaid, lines }
+}
+
+/// The models of Claude with the prices that count here today: the one table that all money is counted with.
+#[must_use]
+pub fn catalogue(standing: &Standing) -> Catalogue {
+    let own = standing.settings.claude.prices.iter();
     own.fold(Catalogue::on(today()), |catalogue, (id, own)| catalogue.with_prices(id, prices(own)))
 }
 
@@ -99,6 +113,46 @@ fn prices(own: &OwnPrices) -> Prices {
     }
 }
 
+/// The door for a run, where Claude is switched on and has a key. `budget_microdollars` is what the person gave this run.
+///
+/// # Errors
+/// Why it cannot be used, with what to do.
+pub async fn open(standing: &Standing, budget_microdollars: Option<u64>) -> Result<Opened, Failure> {
+    let settings = &standing.settings.claude;
+    let opened = look(standing);
+    let Some(secret) = settings.api_key.as_ref().filter(|_| opened.unpaid.is_none()) else { return Ok(opened) };
+    let refused = |message: String| Failure::new(FailureKind::BadInput, message);
+    let base_url = Some(settings.base_url.as_str()).filter(|text| !text.is_empty());
+    let address =
+        claude::address(base_url).map_err(|error| refused(format!("`claude_integration.base_url`: {error}")))?;
+    let key = Key::api(secret.expose()).ok_or_else(|| {
+        refused("the key of Claude cannot be sent".to_owned()).hint("it is one line of letters, digits and signs")
+    })?;
+    let catalogue = Arc::new(catalogue(standing));
+    let model = model(&standing.settings, &catalogue).to_owned();
+    let claude = Claude::new(address, Some(key), catalogue).map_err(|error| refused(error.to_string()))?;
+    let account = money::open(standing).await.map_err(|error| unusable(&error))?;
+    let limits = money::limits(&standing.settings, budget_microdollars);
+    let mut lines = opened.lines;
+    lines.push(format!(
+        "Claude may be asked: what tasks need of the data is then sent to {}; {}",
+        claude.address(),
+        limits_text(&limits)
+    ));
+    lines.extend(account.take_notices());
+    let project = standing.folder().display().to_string();
+    let today = Mutex::default();
+    let door = ClaudeDoor { claude, account, limits, project, model, today, notifier: OnceLock::new() };
+    Ok(Opened { door: Some(Arc::new(door)), unpaid: None, lines })
+}
+
+/// `at most 50 calls an hour and $10.00 a day, $2.00 this run`.
+fn limits_text(limits: &Limits) -> String {
+    let day = limits.day_microdollars_max.map_or_else(String::new, |max| format!(" and ${} a day", dollars(max)));
+    let run = limits.run_microdollars_max.map_or_else(String::new, |max| format!(", ${} this run", dollars(max)));
+    format!("at most {} an hour{day}{run}", plural(limits.calls_per_hour_max, "call"))
+}
+
 fn unusable(error: &AccountError) -> Failure {
     let failure = Failure::new(FailureKind::Denied, format!("the usage account cannot be used: {error}"));
     match error.hint() {
@@ -108,7 +162,8 @@ fn unusable(error: &AccountError) -> Failure {
 }
 
 fn limited(reached: &Reached) -> Failure {
-    Failure::new(FailureKind::Limited, reached.to_string()).hint(reached.hint()).until(reached.frees_at_ms)
+    let failure = Failure::new(FailureKind::Limited, reached.to_string()).of_check(Some(reached.bound()));
+    failure.hint(reached.hint()).until(reached.frees_at_ms)
 }
 
 impl ClaudeDoor {
@@ -134,7 +189,11 @@ impl ClaudeDoor {
             project: self.project.clone(),
             agent: asked.agent,
             model: self.claude.catalogue().resolve(&model).sent,
-            reason: if asked.is_critical { Reason::Critical } else { Reason::Fallback },
+            reason: match asked.reason {
+                PaidReason::Fallback => Reason::Fallback,
+                PaidReason::Critical => Reason::Critical,
+                PaidReason::UserRequested => Reason::UserRequested,
+            },
             microdollars: most.microdollars,
             limits: self.limits,
         };
@@ -152,6 +211,8 @@ impl ClaudeDoor {
         };
         match settled {
             Ok(settled) => {
+                let today = Today { calls: settled.today_calls, microdollars: settled.today_microdollars };
+                *self.today.lock().unwrap_or_else(PoisonError::into_inner) = Some(today);
                 if let (Some(warn_at), Some(notifier)) = (settled.warns_at_microdollars, self.notifier.get()) {
                     notifier.budget_passed(run, settled.today_microdollars, warn_at);
                 }
@@ -193,6 +254,10 @@ impl PaidModels for ClaudeDoor {
             name,
             ..ModelInfo::default()
         }
+    }
+
+    fn today(&self) -> Option<Today> {
+        *self.today.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn buy(&self, request: PaidRequest) -> BoxFuture<'_, Bought> {

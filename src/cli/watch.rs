@@ -1,11 +1,11 @@
 //! A run in the foreground: engine, progress, signals, end report.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::asked::with_models;
 use super::context::{Context, OwnStore, project_of, socket};
 use super::error::CliError;
 use super::exit::Exit;
@@ -15,16 +15,18 @@ use crate::api::server::ControlSocket;
 use crate::app::models::records::Records;
 use crate::app::notify::Notifier;
 use crate::app::place::Standing;
-use crate::app::{claude, models, running, store};
-use crate::domain::event::{Event, Stamped};
+use crate::app::{claude, money, running, store};
+use crate::domain::event::Stamped;
 use crate::domain::ids::RunId;
-use crate::domain::plan::Plan;
 use crate::domain::run::RunState;
+use crate::engine::EventReader;
 use crate::engine::paid::PaidModels;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
-use crate::engine::{EventReader, Ports};
+use crate::model::Tokens;
+use crate::report::claude_lines::ClaudeLines;
 use crate::report::end::{self, EndReport};
+use crate::report::money::Paid;
 use crate::report::progress::Progress;
 use crate::report::{detail, line, text};
 
@@ -34,12 +36,24 @@ const RUNTIME_LIMIT: Duration = Duration::from_secs(2);
 /// How long the tree's reason for giving up is waited for.
 const REASON_LIMIT: Duration = Duration::from_secs(1);
 
+/// Tells what is durable: the documented lines, and the progress.
 #[derive(Debug)]
-struct ProgressReader(Arc<Progress>);
+struct Teller {
+    progress: Arc<Progress>,
+    lines: Mutex<ClaudeLines>,
+    /// Known as soon as the run's models are.
+    paid: OnceLock<Arc<dyn PaidModels>>,
+}
 
-impl EventReader for ProgressReader {
+impl EventReader for Teller {
     fn durable(&self, state: &RunState, events: &[Stamped]) {
-        self.0.take_up(state, events);
+        let today = || self.paid.get().and_then(|paid| paid.today());
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        for stamped in events {
+            let told = lines.take_up(state, &stamped.event, &today);
+            told.iter().for_each(|line| self.progress.line(line));
+        }
+        self.progress.take_up(state, events);
     }
 }
 
@@ -61,54 +75,6 @@ pub(super) fn asks_yes(question: &str) -> bool {
     std::io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// The ports with the models that the run's plan asks; what a person should know of them is said.
-fn with_models(
-    standing: &Standing,
-    beginning: &Beginning,
-    ports: Ports,
-    runtime: &tokio::runtime::Runtime,
-    notifier: &Arc<Notifier>,
-) -> Result<(Ports, BTreeMap<String, String>), CliError> {
-    let plan = match beginning {
-        Beginning::Existing(state) => state.plan.clone(),
-        Beginning::New(first) => match &**first {
-            Event::RunAccepted { plan, .. } => match Plan::try_from((**plan).clone()) {
-                Ok(plan) => Arc::new(plan),
-                Err(_) => return Ok((ports, BTreeMap::new())),
-            },
-            _ => return Ok((ports, BTreeMap::new())),
-        },
-    };
-    let specs = runtime.block_on(models::find::for_plan(&standing.settings, &plan));
-    let (servers, notes) = models::servers(&specs, &standing.environment).map_err(|faults| {
-        let mut error = CliError::usage("a model server cannot be asked");
-        error.hints.extend(faults);
-        error
-    })?;
-    let servers = models::with_window(servers, standing.settings.models.context_tokens);
-    let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
-    let (door, about) = match asks {
-        true => runtime
-            .block_on(claude::open(standing))
-            .map_err(|failure| CliError::usage(failure.message).hint_opt(failure.hint))?,
-        false => (None, Vec::new()),
-    };
-    let has_paid = door.is_some();
-    door.iter().for_each(|door| door.tell(notifier.clone()));
-    let prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers, has_paid));
-    about.iter().for_each(|line| output::err(&format!("  {line}\n")));
-    if !prepared.lines.is_empty() {
-        notes.iter().for_each(|text| output::note(text));
-        prepared.lines.iter().for_each(|line| output::err(&format!("  {line}\n")));
-    }
-    if let Some(failure) = prepared.faults.first() {
-        return Err(CliError::usage(failure.message.clone()).hint_opt(failure.hint.clone()));
-    }
-    let paid = door.map(|door| door as Arc<dyn PaidModels>);
-    let ports = Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), paid, ..ports };
-    Ok((ports, prepared.digests))
-}
-
 /// Works on a run until it ends, waits for a person or is stopped; prints the end report.
 pub(super) fn watch(
     context: &Context,
@@ -120,9 +86,10 @@ pub(super) fn watch(
 ) -> Result<Exit, CliError> {
     let project = project_of(standing)?;
     let progress = Arc::new(Progress::new(output::is_terminal()));
+    let teller = Arc::new(Teller { progress: progress.clone(), lines: Mutex::default(), paid: OnceLock::new() });
     let screen = progress.clone();
     let notifier = Arc::new(Notifier::new(standing, Arc::new(move |line| screen.line(&text::clean(line)))));
-    let readers: Vec<Arc<dyn EventReader>> = vec![Arc::new(ProgressReader(progress.clone())), notifier.clone()];
+    let readers: Vec<Arc<dyn EventReader>> = vec![teller.clone(), notifier.clone()];
     let (ports, notes) = running::ports(standing, &own.store, granted, readers).map_err(|faults| {
         let mut error = CliError::failed("cannot start");
         error.hints.extend(faults);
@@ -132,6 +99,10 @@ pub(super) fn watch(
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
     let (ports, digests) = with_models(standing, &beginning, ports, &runtime, &notifier)?;
+    if let Some(paid) = &ports.paid {
+        // It is set once, here.
+        let _ = teller.paid.set(paid.clone());
+    }
     let (asked, model_servers) = (ports.models.clone(), ports.model_servers.clone());
     let door = RegistryDoor::default();
     let control =
@@ -180,7 +151,8 @@ pub(super) fn watch(
         if let Err(error) = own.store.journal.close().await {
             output::err(&format!("error: {error}\n"));
         }
-        Ok::<_, CliError>(exit)
+        let paid = paid_by(standing, run).await;
+        Ok::<_, CliError>((exit, paid))
     });
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     // What was measured is told by `ollmcp models`; a run does not fail for it.
@@ -189,9 +161,9 @@ pub(super) fn watch(
     if let Err(error) = kept {
         tracing::warn!(%error, "how fast the models were is not kept");
     }
-    let exit = exit?;
+    let (exit, paid) = exit?;
     own.store.state.settle();
-    let told = report(context, &own, &project.state, run, &exit, &notifier);
+    let told = report(context, standing, &own, run, &exit, paid, &notifier);
     notifier.finish();
     told.map(|()| Exit::of_run(&exit))
 }
@@ -202,12 +174,21 @@ async fn why_lost(gave_up: impl Future<Output = String>) -> String {
     reason.unwrap_or_else(|_| "the run registry died".to_owned())
 }
 
+/// Paid calls of a run on record, and what they cost. What cannot be read is none: the report is not held up by it.
+async fn paid_by(standing: &Standing, run: RunId) -> (u64, u64) {
+    let run = run.to_string();
+    let Ok(Some(account)) = money::open_existing(standing).await else { return (0, 0) };
+    let Ok(now) = account.standing(Some(&run)).await else { return (0, 0) };
+    now.runs.iter().find(|(id, ..)| *id == run).map_or((0, 0), |(_, calls, microdollars)| (*calls, *microdollars))
+}
+
 fn report(
     context: &Context,
+    standing: &Standing,
     own: &OwnStore,
-    folder: &Path,
     run: RunId,
     exit: &RunExit,
+    (calls, microdollars): (u64, u64),
     notifier: &Notifier,
 ) -> Result<(), CliError> {
     if let RunExit::Fault(reason) = exit {
@@ -220,7 +201,7 @@ fn report(
         None => reader.run(run)?,
         Some(why) => {
             output::note(&format!("the state store could not be written ({why}); it is made anew at the next start"));
-            store::run_of_journal(folder, run)?
+            store::run_of_journal(&project_of(standing)?.state, run)?
         }
     };
     let Some(state) = state else {
@@ -231,7 +212,14 @@ fn report(
     let before = run_before(reader, &state);
     let word = line::state_word(&state.head, false);
     let blobs = own.store.blobs.clone();
-    let report = EndReport::new(&state, word, before.as_ref(), &|payload| blobs.read_value(payload).ok());
+    let catalogue = claude::catalogue(standing);
+    // Prices of one's own may stand under the id as it is configured.
+    let asked = claude::model(&standing.settings, &catalogue);
+    let model = catalogue.resolve(asked).sent;
+    let prices_of = catalogue.as_of().to_string();
+    let price = |prompt, reply| catalogue.cost(asked, &Tokens { prompt, reply, ..Tokens::default() }).microdollars;
+    let paid = Paid { calls, microdollars, model: &model, prices_of: &prices_of, price: &price };
+    let report = EndReport::new(&state, word, before.as_ref(), &paid, &|payload| blobs.read_value(payload).ok());
     if question::is_question(&state) {
         question::tell(context, &state, &blobs, &report);
     } else if context.is_json {

@@ -13,6 +13,7 @@ mod notify;
 pub(crate) mod place;
 mod prices;
 mod signals;
+mod specification;
 mod starting;
 mod store;
 mod syncs;

@@ -49,7 +49,7 @@ struct Table {
 impl Table {
     fn new(standing: &Standing) -> Self {
         let settings = &standing.settings;
-        let catalogue = catalogue(settings);
+        let catalogue = catalogue(standing);
         let configured = configured(settings, &catalogue);
         Self { catalogue, today: today(), configured, about: about(settings) }
     }
