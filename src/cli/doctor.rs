@@ -1,5 +1,6 @@
 //! `doctor`: looks whether everything that is needed is here, and says what to do about what is not.
 
+mod claude;
 mod models;
 
 use super::context::{Context, how_to_begin};
@@ -79,6 +80,11 @@ pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
     findings.push(finding("user", true, user, None));
     findings.extend(tool_servers(&standing)?);
     findings.extend(models::findings(&standing)?);
+    findings.extend(claude::findings(&standing)?);
+    findings.extend(standing.settings.notes.iter().map(|note| {
+        let key = note.split('`').nth(1).unwrap_or_default();
+        odd("configuration", note.clone(), format!("without it: ollmcp config set {key} null"))
+    }));
     Ok(told(context, &findings))
 }
 

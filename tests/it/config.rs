@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 mod asked;
+mod doctor;
 mod keep;
 mod prior;
 
