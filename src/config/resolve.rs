@@ -109,8 +109,16 @@ fn project_layer(given: &Given<'_>, mut read: Document, layers: &mut Layers) -> 
 }
 
 fn path_of(key: &Key) -> KeyPath {
-    KeyPath(key.path.split('.').map(str::to_owned).collect())
+    dotted(key.path)
 }
+
+/// The path of a key without dots in its names.
+fn dotted(path: &str) -> KeyPath {
+    KeyPath(path.split('.').map(str::to_owned).collect())
+}
+
+/// Keys of the prior program, and ours that mean the same.
+const PRIOR_WORDS: [(&str, &str); 1] = [("delegation.max_parallel_tasks", "limits.attempts_max")];
 
 /// The document as it grows, weakest source first.
 #[derive(Debug, Default)]
@@ -206,10 +214,24 @@ impl Layers {
         }
     }
 
+    /// Where a key of the prior program stands for one of ours that nobody has set, ours takes its value and origin.
+    fn prior_words(&mut self) {
+        for (prior, ours) in PRIOR_WORDS {
+            let (prior, ours) = (dotted(prior), dotted(ours));
+            let is_default = self.origins.get(&ours) == Some(&Origin::Default);
+            let value = prior.0.iter().skip(1).try_fold(self.document.get(&prior.0[0]), |at, name| Some(at?.get(name)));
+            if let (true, Some(Some(value)), Some(origin)) = (is_default, value, self.origins.get(&prior)) {
+                let (value, origin) = (value.clone(), origin.clone());
+                self.put(&ours, value, &origin);
+            }
+        }
+    }
+
     fn finish(mut self) -> Result<Settings, ConfigError> {
         if !self.faults.is_empty() {
             return Err(ConfigError::Faults(self.faults));
         }
+        self.prior_words();
         let notes = notes(&self.document, &self.origins);
         let api_key = take_text(&mut self.document, "claude_integration", "api_key").and_then(Secret::new);
         let claude = claude(&self.document, api_key);
@@ -228,7 +250,7 @@ impl Layers {
             tools: tools(&document),
             disabled_servers: list("disabledServers"),
             disabled_tools: list("disabledTools"),
-            limits: limits(&document, &self.origins),
+            limits: limits(&document),
             claude,
             budget: budget(&document),
             notify: notify(&document),

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::Secret;
 use super::check::{is_remark, whole_number};
 use super::settings::{
-    BudgetSettings, ClaudeSettings, Limits, ModelSettings, NotifySettings, Origin, OwnPrices, ToolSettings, WhenLimited,
+    BudgetSettings, ClaudeSettings, Limits, ModelSettings, NotifySettings, OwnPrices, ToolSettings, WhenLimited,
 };
-use super::{KeyPath, Secret};
 use crate::domain::kinds::{Grant, TaskKind};
 use crate::domain::plan::{ModelServerKind, ModelServerSpec, RepeatClass};
 use crate::domain::sampling::Sampling;
@@ -43,15 +43,9 @@ fn small(document: &Map<String, Value>, key: &str) -> u32 {
     u32::try_from(number(document, key)).expect("the table bounds this key")
 }
 
-pub(super) fn limits(document: &Map<String, Value>, origins: &BTreeMap<KeyPath, Origin>) -> Limits {
-    let own = KeyPath(vec!["limits".into(), "attempts_max".into()]);
-    let prior = at(document, "delegation.max_parallel_tasks").and_then(whole_number);
-    let attempts_max = match prior.and_then(|tasks| u32::try_from(tasks).ok()) {
-        Some(tasks) if origins.get(&own) == Some(&Origin::Default) => tasks,
-        _ => small(document, "limits.attempts_max"),
-    };
+pub(super) fn limits(document: &Map<String, Value>) -> Limits {
     Limits {
-        attempts_max,
+        attempts_max: small(document, "limits.attempts_max"),
         tool_start_timeout_s: number(document, "limits.tool_start_timeout_s"),
         tool_timeout_s: number(document, "limits.tool_timeout_s"),
         pdf_workers_max: at(document, "limits.pdf_workers_max").map(|_| small(document, "limits.pdf_workers_max")),

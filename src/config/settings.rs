@@ -334,7 +334,8 @@ fn masked(value: &Value) -> Value {
                     ("env" | "headers", Value::Object(inner)) => {
                         Value::Object(inner.iter().map(|(name, value)| (name.clone(), hide(value))).collect())
                     }
-                    ("env" | "headers" | "api_key", value) if !value.is_null() => hide(value),
+                    ("env" | "headers", value) if !value.is_null() => hide(value),
+                    (name, value @ Value::String(_)) if is_secret_name(name) => hide(value),
                     _ => masked(value),
                 };
                 (name.clone(), value)
@@ -342,9 +343,26 @@ fn masked(value: &Value) -> Value {
             Value::Object(hidden.collect())
         }
         Value::Array(list) => Value::Array(list.iter().map(masked).collect()),
+        Value::String(text) if holds_key(text) => Value::String(MASK.into()),
         Value::String(text) => Value::String(without_users(text)),
         other => other.clone(),
     }
+}
+
+/// Whether a key of this name is likely to hold a secret, also one that is misspelt or somebody else's.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let is_name_of_variable = name.ends_with("_env") || name.ends_with("_env_passed");
+    let words = ["api_key", "apikey", "token", "secret", "passw", "credential", "authorization", "private_key"];
+    !is_name_of_variable && words.iter().any(|word| name.contains(word))
+}
+
+/// Whether a text holds a word in the form of a key of a well-known service.
+fn holds_key(text: &str) -> bool {
+    const BEGINNINGS: [&str; 9] = ["sk-", "sk_", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA"];
+    const CHARS_MIN: usize = 12;
+    let words = text.split(|c: char| c.is_whitespace() || "=:,;\"'`&?/".contains(c));
+    words.into_iter().any(|word| word.len() >= CHARS_MIN && BEGINNINGS.iter().any(|start| word.starts_with(start)))
 }
 
 /// Without the name parts of all addresses in a text.
@@ -380,9 +398,22 @@ mod tests {
             ("model_servers.m.url", json!("http://a/?next=http://me:zzsecretzz@host")),
             ("claude_integration.api_key", json!("zzsecretzz")),
             ("claude_integration", json!({ "api_key": "zzsecretzz" })),
+            ("claude_integration.apikey", json!("zzsecretzz")),
+            ("claude_integration.api-key", json!("zzsecretzz")),
+            ("claud_integration", json!({ "API_KEY": "zzsecretzz" })),
+            ("mystery", json!("sk-ant-zzsecretzz")),
+            ("mcpServers.m.args", json!(["--key=sk-ant-zzsecretzz"])),
+            ("bots", json!([{ "botToken": "zzsecretzz" }])),
         ] {
             let told = shown(&KeyPath::parse(key).unwrap(), &value).to_string();
             assert!(!told.contains("zzsecretzz"), "{key}: {told}");
+        }
+        for (key, value) in [
+            ("model_servers.m.key_env", json!("MY_TOKEN")),
+            ("systemPrompt", json!("count the tokens of sk-8")),
+            ("future.tokens_max", json!(7)),
+        ] {
+            assert_eq!(shown(&KeyPath::parse(key).unwrap(), &value), value, "{key}");
         }
         let key = KeyPath::parse("mcpServers.m.env.T").unwrap();
         assert_eq!(shown(&key, &json!("${TOKEN}")), json!("${TOKEN}"), "a name is no secret");

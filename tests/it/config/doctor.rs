@@ -24,7 +24,7 @@ fn with(mut section: Value, more: Value) -> Value {
     section
 }
 
-/// The findings about Claude: mark, what, found, hint.
+/// The findings about Claude: mark, what, found, hint. Each hint names the file that was named (`--config`).
 #[track_caller]
 fn findings(place: &Place) -> Vec<(String, String, String, String)> {
     let said = place.run(&["doctor", "--json"]);
@@ -44,7 +44,14 @@ fn findings(place: &Place) -> Vec<(String, String, String, String)> {
         (true, true) => "odd",
         (true, false) => "ok",
     };
-    of_claude.map(|one| (mark(&one).to_owned(), text(&one["what"]), text(&one["found"]), text(&one["hint"]))).collect()
+    let named =
+        format!("ollmcp --config {} config set ", place.project().parent().unwrap().join("config.json").display());
+    let hint = |one: &Value| {
+        let hint = text(&one["hint"]);
+        assert!(!hint.contains("config set --user"), "the user's file is not read: {hint}");
+        hint.replace(&named, "ollmcp config set --user ")
+    };
+    of_claude.map(|one| (mark(&one).to_owned(), text(&one["what"]), text(&one["found"]), hint(&one))).collect()
 }
 
 #[track_caller]
@@ -196,7 +203,7 @@ fn what_is_switched_on_and_not_in_this_version_is_a_finding() {
             "odd",
             "configuration",
             &format!("not in this version: {phase}"),
-            &format!("ollmcp config set {key} null"),
+            &format!("ollmcp config set --user {key} null"),
         );
     }
 }
