@@ -127,8 +127,8 @@ impl Account {
         self.end(reservation, End::Unknown).await
     }
 
-    /// It is certain that nothing was bought: nothing was sent, or the server refused before it began. It counts for
-    /// nothing, and leaves no record.
+    /// It is certain that nothing was sent. It counts for nothing, and leaves no record; a call that the server turned away
+    /// is settled at nothing.
     ///
     /// # Errors
     /// As [`Self::settle`].

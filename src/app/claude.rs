@@ -141,8 +141,7 @@ pub async fn open(standing: &Standing, budget_microdollars: Option<u64>) -> Resu
     ));
     lines.extend(account.take_notices());
     let project = standing.folder().display().to_string();
-    let today = Mutex::default();
-    let door = ClaudeDoor { claude, account, limits, project, model, today, notifier: OnceLock::new() };
+    let door = ClaudeDoor::new(claude, account, limits, project, model);
     Ok(Opened { door: Some(Arc::new(door)), unpaid: None, lines })
 }
 
@@ -171,6 +170,12 @@ impl ClaudeDoor {
     pub fn tell(&self, notifier: Arc<Notifier>) {
         // The first one stays.
         let _ = self.notifier.set(notifier);
+    }
+
+    /// A door of these parts: the project pays within the limits, and `model` is the one of the rung `claude`.
+    #[must_use]
+    pub fn new(claude: Claude, account: Account, limits: Limits, project: String, model: String) -> Self {
+        Self { claude, account, limits, project, model, today: Mutex::default(), notifier: OnceLock::new() }
     }
 
     fn model_of(&self, rung: &str) -> String {
@@ -206,7 +211,8 @@ impl ClaudeDoor {
         let paid = self.paid(&model, &billed.bill, billed.outcome.is_ok());
         let settled = match billed.bill.spent {
             Spent::Nothing => self.account.release(reservation).await,
-            Spent::Exactly(_) => self.account.settle(reservation, &paid).await,
+            // A request that was turned away is a call that cost nothing, and stands on record.
+            Spent::TurnedAway | Spent::Exactly(_) => self.account.settle(reservation, &paid).await,
             Spent::AtLeast(_) | Spent::Unknown => self.account.unknown(reservation).await,
         };
         match settled {

@@ -80,6 +80,7 @@ pub fn ports(
         staging: Arc::new(swept_staging(&project.state, store)),
         attempts_max: standing.settings.limits.attempts_max as usize,
         defaults: Arc::new(asking::defaults(&standing.settings)),
+        park_wait_ms: standing.settings.limits.park_wait_s.saturating_mul(1_000),
     };
     Ok((ports, tools.notes))
 }

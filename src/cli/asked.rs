@@ -51,18 +51,21 @@ pub(super) fn with_models(
         error
     })?;
     let servers = models::with_window(servers, standing.settings.models.context_tokens);
+    let looked = claude::look(standing);
     let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
-    let opened = if asks {
-        let opened = runtime.block_on(claude::open(standing, origin.budget_microdollars));
-        opened.map_err(|failure| CliError::usage(failure.message).hint_opt(failure.hint))?
-    } else {
-        claude::Opened { lines: Vec::new(), ..claude::look(standing) }
-    };
     if origin.claude {
-        wish_is_possible(asks, opened.unpaid.as_ref())?;
+        wish_is_possible(asks, looked.unpaid.as_ref())?;
     }
-    let paid = PaidRungs { unpaid: opened.unpaid, is_wished: origin.claude };
+    let paid = PaidRungs { unpaid: looked.unpaid.clone(), is_wished: origin.claude };
     let prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers, &paid));
+    // Where nothing of the run can go to Claude, no account is opened.
+    let opened = match (prepared.has_paid, asks) {
+        (true, _) => runtime
+            .block_on(claude::open(standing, origin.budget_microdollars))
+            .map_err(|failure| CliError::usage(failure.message).hint_opt(failure.hint))?,
+        (false, true) => looked,
+        (false, false) => claude::Opened { lines: Vec::new(), ..looked },
+    };
     opened.lines.iter().for_each(|line| output::err(&format!("{line}\n")));
     if !prepared.lines.is_empty() {
         notes.iter().for_each(|text| output::note(text));

@@ -16,7 +16,7 @@ pub enum Exit {
     Usage,
     /// 3: done, with some items set aside.
     Partial,
-    /// 4: it waits for a person.
+    /// 4: it waits for a person, or for a time that is too far away.
     Waiting,
     /// 5: what was checked does not hold. `verify` alone.
     DoesNotHold,
@@ -31,7 +31,7 @@ impl Exit {
         (Self::Failed, 1, "failed, or cancelled"),
         (Self::Usage, 2, "usage or configuration: nothing was started"),
         (Self::Partial, 3, "partial: done, with some items set aside"),
-        (Self::Waiting, 4, "waits for a person: `ollmcp inbox` says for what"),
+        (Self::Waiting, 4, "waits for a person (`ollmcp inbox` says for what), or for a time that it names"),
         (Self::DoesNotHold, 5, "what was checked does not hold (`verify` alone)"),
         (Self::Interrupted, 130, "interrupted: it can be resumed"),
     ];
@@ -57,7 +57,7 @@ impl Exit {
     pub const fn of_run(exit: &RunExit) -> Self {
         match exit {
             RunExit::Ended(end) => Self::of_end(*end),
-            RunExit::Waiting => Self::Waiting,
+            RunExit::Waiting | RunExit::Parked { .. } => Self::Waiting,
             RunExit::Interrupted => Self::Interrupted,
             RunExit::Fault(_) => Self::Failed,
         }

@@ -18,7 +18,7 @@ use crate::app::place::Standing;
 use crate::app::{claude, money, running, store};
 use crate::domain::event::Stamped;
 use crate::domain::ids::RunId;
-use crate::domain::run::RunState;
+use crate::domain::run::{RunState, Task, TaskPhase};
 use crate::engine::EventReader;
 use crate::engine::paid::PaidModels;
 use crate::engine::root::RegistryDoor;
@@ -210,7 +210,10 @@ fn report(
     };
     notifier.left(&state, exit);
     let before = run_before(reader, &state);
-    let word = line::state_word(&state.head, false);
+    let word = match exit {
+        RunExit::Parked { .. } => "waiting",
+        _ => line::state_word(&state.head, false),
+    };
     let blobs = own.store.blobs.clone();
     let catalogue = claude::catalogue(standing);
     // Prices of one's own may stand under the id as it is configured.
@@ -231,10 +234,24 @@ fn report(
     if !asks.is_empty() {
         output::err(&text::asks(&asks));
     }
-    if matches!(exit, RunExit::Waiting | RunExit::Interrupted) {
+    if let RunExit::Parked { until_ms } = exit {
+        output::err(&parked(&state, *until_ms));
+    }
+    if matches!(exit, RunExit::Waiting | RunExit::Parked { .. } | RunExit::Interrupted) {
         output::err(&format!("go on: {}\n", context.resume(run)));
     }
     Ok(())
+}
+
+/// Until when nothing can go on, and why.
+fn parked(state: &RunState, until_ms: u64) -> String {
+    let waits = |task: &&Task| matches!(task.phase, TaskPhase::RetryAt { .. });
+    let waiting = state.tasks.values().filter(waits).count();
+    let mut failures = state.tasks.values().filter(waits).filter_map(|task| task.tried.last()?.failure.as_ref());
+    let failure = failures.find(|failure| failure.until_ms == Some(until_ms));
+    let why = failure.map_or_else(String::new, |failure| format!(": {}", text::clean(&failure.message)));
+    let tasks = text::plural(waiting as u64, "task");
+    format!("nothing can go on before {} ({tasks} waiting){why}\n", text::moment(until_ms))
 }
 
 /// The last ended run of the same plan over the same paths.

@@ -189,10 +189,9 @@ pub const KEYS: &[Key] = &[
         "limits.park_wait_s",
         Integer(0, DAYS_S),
         "7200",
-        "How long a run in the foreground waits for what time alone frees; in this version it waits until it is free.",
+        "How long a run in the foreground waits for what time alone frees, as a limit of paid calls; then it ends with exit code 4.",
     )
-    .variable("OLLMCP_PARK_WAIT_S")
-    .later("leaving a run that only waits for time"),
+    .variable("OLLMCP_PARK_WAIT_S"),
     // Models.
     key("ollama.url", Url, "\"http://127.0.0.1:11434\"", "Address of Ollama.").variable("OLLAMA_HOST").consent(),
     key("model_servers.*", Whole, "", "Another model server; its name stands before the colon of a rung.").consent(),

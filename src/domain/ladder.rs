@@ -2,12 +2,15 @@
 //!
 //! | after | with | next |
 //! | --- | --- | --- |
-//! | transient | tries left, and the rung can do the task | the same rung again after a back-off, uncounted |
+//! | transient | tries left, and the rung can do the task | the same rung again after the longer of the back-off and the wait that the server told (at most [`TOLD_WAIT_MS_MAX`]), uncounted |
 //! | transient | tries used up | another local rung whose server answers, uncounted |
 //! | transient | no such rung | wait for a model server, then the task fails as transient |
 //! | transient, of a tool | tries used up | the task fails |
-//! | transient, of the rung (no such model, window too small) | a rung behind | that one, uncounted; without one the task fails |
+//! | transient, of the rung (no such model, window too small) | a rung behind, of its kind | that one, uncounted; without one the task fails |
+//! | transient, window too small | no local rung behind, a paid one left | that one, uncounted |
 //! | transient | no such rung, `escalate_when_unreachable`, a paid rung left | the next paid rung |
+//! | transient, of a paid rung | tries used up, too busy or not reached | wait for it as for a model server, then the task fails |
+//! | transient, of a paid rung | tries used up, anything else (each try may cost money) | the task fails |
 //! | limit of paid calls | `park`, and it frees by itself | the same rung again then, uncounted |
 //! | limit of paid calls | else, a local rung left | that one, uncounted; without one the task fails |
 //! | wrong | count below the threshold | one local rung on; the last local rung repeats |
@@ -24,6 +27,10 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureClass, FailureKind};
 use super::plan::Retry;
+
+/// Longest wait that a server is believed when it says when to come again (`retry-after`): ten minutes. A longer one may
+/// be a slip, and asking then costs nothing but a request that is refused again.
+pub const TOLD_WAIT_MS_MAX: u64 = 600_000;
 
 /// One model that may try. Tasks that need no model stand on [`Rung::None`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -273,7 +280,8 @@ impl Ladder {
             FailureClass::Transient
                 if !failure.kind.is_of_the_rung() && standing.transient_in_row <= retry.transient_max =>
             {
-                Next::RetryAfter { wait_ms: backoff_ms(retry, standing.transient_in_row) }
+                let told_ms = told_wait_ms(failure, outside.now_ms);
+                Next::RetryAfter { wait_ms: backoff_ms(retry, standing.transient_in_row).max(told_ms) }
             }
             FailureClass::Transient if failure.of_tool => Next::Fail,
             FailureClass::Transient => self.after_transient(rung, standing, failure, outside),
@@ -289,13 +297,18 @@ impl Ladder {
     }
 
     fn after_transient(&self, rung: &Rung, standing: Standing, failure: &Failure, outside: &Outside<'_>) -> Next {
-        let Rung::Local(now) = rung else { return Next::Fail };
+        let now = match rung {
+            Rung::Local(now) => now,
+            Rung::Paid(_) => return self.after_transient_paid(standing, failure, outside),
+            Rung::None => return Next::Fail,
+        };
         let (before, behind) = self.local.split_at((standing.local as usize + 1).min(self.local.len()));
         if failure.kind.is_of_the_rung() {
             // It would be so again on every rung that was tried: only those behind are worth one.
+            let larger = || self.next_paid(standing).filter(|_| failure.kind == FailureKind::ContextTooSmall);
             return match behind.iter().find(|name| *name != now) {
                 Some(name) => Next::Try(Rung::Local(name.clone())),
-                None => Next::Fail,
+                None => larger().map_or(Next::Fail, Next::Try),
             };
         }
         let waits = self.server_wait_ms > 0;
@@ -319,6 +332,23 @@ impl Ladder {
         }
     }
 
+    /// Of a paid rung whose tries are used up: what costs nothing may be tried again for as long as a model server is
+    /// waited for.
+    fn after_transient_paid(&self, standing: Standing, failure: &Failure, outside: &Outside<'_>) -> Next {
+        if failure.kind.is_of_the_rung() {
+            let behind = self.paid.get(standing.paid as usize);
+            return behind.map_or(Next::Fail, |model| Next::Try(Rung::Paid(model.clone())));
+        }
+        let waited_ms = outside.now_ms.saturating_sub(standing.away_since_ms);
+        let is_over = standing.away_since_ms > 0 && waited_ms >= self.server_wait_ms;
+        let is_free = matches!(failure.kind, FailureKind::Busy | FailureKind::Unreachable);
+        if self.server_wait_ms == 0 || is_over || !is_free {
+            return Next::Fail;
+        }
+        let told_ms = told_wait_ms(failure, outside.now_ms);
+        Next::AwaitServer { wait_ms: outside.retry.backoff_max_ms.max(told_ms) }
+    }
+
     fn after_counted(&self, standing: Standing) -> Next {
         if self.local.is_empty() && self.paid.is_empty() {
             return Next::Fail;
@@ -335,6 +365,11 @@ impl Ladder {
         let at = (standing.local as usize + 1).min(self.local.len() - 1);
         Next::Try(Rung::Local(self.local[at].clone()))
     }
+}
+
+/// How long a server asks to be left alone from now on, as far as it is believed.
+fn told_wait_ms(failure: &Failure, now_ms: u64) -> u64 {
+    failure.until_ms.map_or(0, |until_ms| until_ms.saturating_sub(now_ms).min(TOLD_WAIT_MS_MAX))
 }
 
 /// The wait before retry number `try_number` (from 1): doubled each time, bounded.

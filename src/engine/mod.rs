@@ -177,4 +177,6 @@ pub struct Ports {
     pub attempts_max: usize,
     /// What holds for all models where an agent says nothing.
     pub defaults: Arc<Defaults>,
+    /// How long a run that leaves when it waits stays for what time alone frees.
+    pub park_wait_ms: u64,
 }

@@ -1,4 +1,14 @@
 //! The one door to paid models: each request is reserved, asked once, and settled behind it.
+//!
+//! Attempts hold the [`Door`]. A call goes through it to the [`actor`] of the tree, which lets it go as the [`gate`] says,
+//! and from there to who sells answers ([`PaidModels`], with the account). Nothing is retried here: whether a task asks
+//! again, and when, is the ladder's.
+
+pub mod actor;
+pub mod door;
+pub mod gate;
+
+pub use door::Door;
 
 use std::fmt::Debug;
 
@@ -43,7 +53,9 @@ pub trait PaidModels: Debug + Send + Sync + 'static {
     /// What is known of a rung's model.
     fn info(&self, rung: &str) -> ModelInfo;
     /// What is on record for today, as of the last call; `None`: there was none.
-    fn today(&self) -> Option<Today>;
+    fn today(&self) -> Option<Today> {
+        None
+    }
     /// Waits for room in the limits, asks once, and puts on record what it cost before anything is told.
     fn buy(&self, request: PaidRequest) -> BoxFuture<'_, Bought>;
 }

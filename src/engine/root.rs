@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Ports;
 use super::broker::{Broker, BrokerArguments};
+use super::paid::actor::{Claude, ClaudeArguments};
+use super::paid::{self, PaidModels};
 use super::registry::{Registry, RegistryMessage};
 use super::supervisor::{Beginning, RunExit};
 use super::tree::{Intensity, Row, TREE, TreeNode};
@@ -199,6 +201,8 @@ struct RootArguments {
 
 struct RootState {
     arguments: RootArguments,
+    /// The way to paid calls, where anybody sells answers.
+    paid: Option<paid::Door>,
     children: Vec<Child>,
     intensity: Intensity,
 }
@@ -217,9 +221,12 @@ impl Actor for Root {
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
-        arguments: Self::Arguments,
+        mut arguments: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        let mut state = RootState { arguments, children: Vec::new(), intensity: Intensity::default() };
+        // From here on who sells stands behind the tree's own door.
+        let paid = arguments.ports.paid.take().map(paid::Door::new);
+        arguments.ports.paid = paid.clone().map(|door| Arc::new(door) as Arc<dyn PaidModels>);
+        let mut state = RootState { arguments, paid, children: Vec::new(), intensity: Intensity::default() };
         for row in TREE.iter().filter(|row| row.parent.is_empty() && row.is_built) {
             let cell = state.spawn(&myself, row).await?;
             state.children.push(Child { row, cell, restarts: 0 });
@@ -308,6 +315,13 @@ impl RootState {
             let (broker, _) = Broker::spawn_linked(None, Broker, arguments, parent).await?;
             return Ok(broker.get_cell());
         }
+        if row.name == "claude"
+            && let Some(door) = &self.paid
+        {
+            let arguments = ClaudeArguments { door: door.clone(), clock: self.arguments.ports.clock.clone() };
+            let (claude, _) = Claude::spawn_linked(None, Claude, arguments, parent).await?;
+            return Ok(claude.get_cell());
+        }
         let service = self.arguments.services.get(row.name).cloned();
         let (actor, _) = Keeper::spawn_linked(None, Keeper, (row, service), parent).await?;
         Ok(actor.get_cell())
@@ -329,6 +343,9 @@ impl RootState {
                 let count = children.len();
                 let state = format!("shares out {count} server{}", if count == 1 { "" } else { "s" });
                 TreeNode { state, children, ..silent(child.row) }
+            } else if child.row.name == "claude" {
+                let state = self.paid.as_ref().map_or_else(|| "off".to_owned(), paid::Door::state);
+                TreeNode { state, ..silent(child.row) }
             } else {
                 let (state, children) = match self.arguments.services.get(child.row.name) {
                     Some(service) => service.node(),

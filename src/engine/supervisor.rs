@@ -70,6 +70,11 @@ pub enum RunExit {
     Ended(RunEnd),
     /// Only a person can free it.
     Waiting,
+    /// Nothing can go on before this time, and it is too far away to be waited for here.
+    Parked {
+        /// In milliseconds since the Unix epoch.
+        until_ms: u64,
+    },
     /// It was stopped and can be resumed.
     Interrupted,
     /// The engine cannot go on; nothing that was said is lost.
@@ -632,10 +637,23 @@ impl SupervisorState {
             RunExit::Interrupted
         } else if self.leaves_when_waiting && self.run.awaits_person() && due(&self.run).is_empty() {
             RunExit::Waiting
+        } else if let Some(until_ms) = self.parked_until().filter(|_| self.leaves_when_waiting) {
+            RunExit::Parked { until_ms }
         } else {
             return Ok(());
         };
         self.leave(exit)
+    }
+
+    /// The time before which nothing can go on, where it is further away than is waited for.
+    fn parked_until(&self) -> Option<u64> {
+        let mut until_ms: Option<u64> = None;
+        for due in due(&self.run) {
+            let Due::StartAt { at_ms, .. } = due else { return None };
+            until_ms = Some(until_ms.map_or(at_ms, |known_ms| known_ms.min(at_ms)));
+        }
+        let waits_ms = self.ports.clock.now_ms().saturating_add(self.ports.park_wait_ms);
+        until_ms.filter(|until_ms| *until_ms > waits_ms)
     }
 
     fn leave(&mut self, exit: RunExit) -> Result<(), ActorProcessingErr> {

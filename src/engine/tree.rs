@@ -92,8 +92,8 @@ pub const TREE: &[Row] = &[
         restart: Restart::Permanent,
         restarts_max: 3,
         shutdown_ms: 5_000,
-        is_built: false,
-        purpose: "the only door to paid calls",
+        is_built: true,
+        purpose: "the only door to paid calls: lets them go, many at once, or says why not",
     },
     Row {
         name: "run-registry",

@@ -5,9 +5,11 @@ use super::{ModelError, Reply, Request, Tokens};
 /// How much of a call was bought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spent {
-    /// Nothing: no connection, or the server turned the request away.
+    /// Nothing: no request went out.
     #[default]
     Nothing,
+    /// Nothing: the request went out, and the server turned it away.
+    TurnedAway,
     /// The request went out, and nobody said what became of it.
     Unknown,
     /// These tokens were told before the answer broke off; of those written there may be more.
@@ -21,7 +23,7 @@ impl Spent {
     #[must_use]
     pub const fn tokens(&self) -> Tokens {
         match self {
-            Self::Nothing | Self::Unknown => Tokens::new(0, 0),
+            Self::Nothing | Self::TurnedAway | Self::Unknown => Tokens::new(0, 0),
             Self::AtLeast(tokens) | Self::Exactly(tokens) => *tokens,
         }
     }

@@ -28,7 +28,7 @@ use self::stream::{Assembly, Heard, Whole};
 use super::address::{Address, AddressError};
 use super::bill::{Bill, Billed, Spent};
 use super::frames::{Frames, Framing};
-use super::http::Http;
+use super::http::{Fate, Http};
 use super::key::Key;
 use super::stream::{Answer, Said};
 use super::{Loaded, ModelError, ModelInfo, ModelServer, Notices, PullProgress, Reply, Request, Timing, Tokens};
@@ -121,7 +121,11 @@ impl Claude {
             Ok(answer) => answer,
             Err(unopened) => {
                 bill.request_id.clone_from(&unopened.request_id);
-                bill.spent = if unopened.may_have_begun { Spent::Unknown } else { Spent::Nothing };
+                bill.spent = match unopened.fate {
+                    Fate::Unsent => Spent::Nothing,
+                    Fate::TurnedAway => Spent::TurnedAway,
+                    Fate::Unknown => Spent::Unknown,
+                };
                 return Err(unopened.into());
             }
         };

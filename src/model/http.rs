@@ -56,12 +56,22 @@ pub(super) struct Refused {
     pub(super) retry_after_ms: Option<u64>,
 }
 
+/// What became of a request that has no answer to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It never went out.
+    Unsent,
+    /// The server turned it away.
+    TurnedAway,
+    /// It went out, and nobody said that it was turned away: a model may have begun to answer.
+    Unknown,
+}
+
 /// Why there is no answer to read, and what may have happened nevertheless.
 #[derive(Debug)]
 pub(super) struct Unopened {
     pub(super) error: ModelError,
-    /// A model may have begun to answer: the request went out, and nobody said that it was turned away.
-    pub(super) may_have_begun: bool,
+    pub(super) fate: Fate,
     /// The server's own name for the request.
     pub(super) request_id: Option<String>,
 }
@@ -151,10 +161,10 @@ impl Http {
             Some(body) => self.client.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string()),
         };
         let answer = match timeout_at(deadline, request.headers(self.headers.clone()).send()).await {
-            Err(_) => return Err(Unopened { error: late(), may_have_begun: true, request_id: None }),
+            Err(_) => return Err(Unopened { error: late(), fate: Fate::Unknown, request_id: None }),
             Ok(Err(error)) => {
-                let may_have_begun = !error.is_connect() && !error.is_builder();
-                return Err(Unopened { error: no_answer(asked, &error), may_have_begun, request_id: None });
+                let fate = if error.is_connect() || error.is_builder() { Fate::Unsent } else { Fate::Unknown };
+                return Err(Unopened { error: no_answer(asked, &error), fate, request_id: None });
             }
             Ok(Ok(answer)) => answer,
         };
@@ -174,7 +184,7 @@ impl Http {
             let place = reqwest::Url::parse(target).ok().and_then(|url| url.host_str().map(str::to_owned));
             let place = place.unwrap_or_else(|| "another place".to_owned());
             let error = asked.not_protocol(format!("HTTP {status}, a redirect to `{place}`, which is not followed"));
-            return Unopened { error, may_have_begun: false, request_id };
+            return Unopened { error, fate: Fate::TurnedAway, request_id };
         }
         let mut body = Vec::new();
         // The status has been said; words that do not come in time are missed, not waited for.
@@ -188,8 +198,9 @@ impl Http {
         let retry_after_ms = retry_after_ms(answer.headers());
         let refused = Refused { status, headers: answer.headers().clone(), body, retry_after_ms };
         // What a proxy says when it lost sight of the server behind it.
-        let may_have_begun = matches!(status, 408 | 502 | 504 | 520..=527 | 530);
-        Unopened { error: (self.reading)(&asked, &refused), may_have_begun, request_id }
+        let is_lost = matches!(status, 408 | 502 | 504 | 520..=527 | 530);
+        let fate = if is_lost { Fate::Unknown } else { Fate::TurnedAway };
+        Unopened { error: (self.reading)(&asked, &refused), fate, request_id }
     }
 
     /// Asks for one JSON document. `None` as body is a GET.

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fault::Asked;
 use super::frames::{Frames, Framing, PART_BYTES_MAX, Part};
-use super::http::{Http, Unopened, deepest, excerpt, request_id};
+use super::http::{Fate, Http, Unopened, deepest, excerpt, request_id};
 use super::watch::{Late, Watch};
 use super::{ModelError, NativeCall, Notices, TimeLimits};
 
@@ -47,7 +47,7 @@ impl<'a> Answer<'a> {
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind == "text/html" {
             let error = asked.not_protocol("a web page instead of an answer");
-            return Err(Unopened { error, may_have_begun: false, request_id: request_id(response.headers()) });
+            return Err(Unopened { error, fate: Fate::TurnedAway, request_id: request_id(response.headers()) });
         }
         let frames = Frames::new(framing(&kind));
         Ok(Self { response, frames, watch, limits, asked, is_over: false, is_known: false, part_began: sent })

@@ -8,5 +8,6 @@ mod scale;
 mod stories;
 mod story;
 mod table;
+mod told;
 
 pub(crate) use story::{Plans, Story, quarantine};

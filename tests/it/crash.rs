@@ -5,6 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail a test by panicking, too")]
 
 mod claude;
+mod claude_faults;
+mod claude_limits;
+mod claude_secrets;
 mod dump;
 mod effects;
 mod large;

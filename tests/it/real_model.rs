@@ -5,6 +5,7 @@
 //! was recorded before a kill is not asked again. `INVOICES_FULL=1` takes 30 longer invoices as well.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail a test by panicking, too")]
 
+mod claude;
 mod server;
 mod tap;
 
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use ollmcp::domain::event::{Event, decode};
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::crash::place::{Chance, Place, Said, root, seed};
 use server::Server;
-use tap::Tap;
+use tap::{TURN, Tap};
 
 /// Exit code of a run that set items aside.
 const SET_ASIDE: i32 = 3;
@@ -65,6 +67,15 @@ fn forty(inside: &Path) -> Batch {
     Batch { folder, reply_tokens_max: 600, limit: Duration::from_hours(6), ..batch }
 }
 
+/// The model twice in a ladder.
+fn config(url: &str) -> Value {
+    let server = |schema: &str| json!({ "kind": "openai", "url": format!("{url}/v1"), "schema": schema });
+    json!({
+        "model_servers": { "free": server("prompt"), "bound": server("bind") },
+        "ladders": { "default": ["free:smollm2:135m", "bound:smollm2:135m"] },
+    })
+}
+
 /// A project with the shipped plan, a short leash on the length of answers, and the model twice in a ladder.
 fn project(batch: &Batch, url: &str) -> Place {
     let place = Place::new();
@@ -72,11 +83,7 @@ fn project(batch: &Batch, url: &str) -> Place {
     let short = agent.replace("tokens_max: 4096", &format!("tokens_max: {}", batch.reply_tokens_max));
     assert_ne!(agent, short, "the shipped agent says its limit in other words");
     place.write("agents/INVOICE_READER.md", &short);
-    let server = |schema: &str| json!({ "kind": "openai", "url": format!("{url}/v1"), "schema": schema });
-    place.config(&json!({
-        "model_servers": { "free": server("prompt"), "bound": server("bind") },
-        "ladders": { "default": ["free:smollm2:135m", "bound:smollm2:135m"] },
-    }));
+    place.config(&config(url));
     fs::create_dir(place.project().join("in")).unwrap();
     for entry in fs::read_dir(&batch.folder).unwrap().flatten() {
         let name = entry.file_name();
@@ -172,13 +179,15 @@ fn a_weak_model_fills_the_table_with_rows_that_hold_and_a_kill_asks_nothing_agai
     let made = tempfile::tempdir().unwrap();
     let batch = if is_full() { forty(made.path()) } else { samples() };
     let server = Server::start();
-    let mut tap = Tap::start(server.address());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tap = Tap::remembering(server.address());
 
     let place = project(&batch, tap.url());
     let began = Instant::now();
     let said = to_the_end(&place, place.start(RUN).wait_within(batch.limit), batch.limit);
     let seconds = began.elapsed().as_secs_f64();
     let undisturbed = tap.take();
+    drop(turn);
     println!("{}\n{}", said.err, said.out);
     let said = said.exits(SET_ASIDE);
 
@@ -207,6 +216,7 @@ fn a_weak_model_fills_the_table_with_rows_that_hold_and_a_kill_asks_nothing_agai
         seconds / f64::from(u32::try_from(states.len()).unwrap()),
     );
 
+    let mut tap = Tap::start(server.address());
     let place = project(&batch, tap.url());
     let at = 1 + usize::try_from(Chance(seed()).below(undisturbed.len() as u64)).unwrap();
     let running = place.start(RUN);

@@ -54,6 +54,7 @@ pub fn fold(state: Option<RunState>, stamped: &Stamped) -> Result<RunState, Corr
                 resumed: 0,
                 asks: BTreeMap::new(),
                 usage: Usage::default(),
+                limited_until_ms: 0,
             };
             let steps = vec![StepState::default(); plan.steps().len()];
             Ok(RunState::assemble(head, Arc::new(plan), steps, BTreeMap::new()))
@@ -95,6 +96,8 @@ impl Folding<'_> {
                 if budget_microdollars.is_some() {
                     self.state.head.origin.budget_microdollars = *budget_microdollars;
                 }
+                // The limit may be another one by now: the first to look finds out.
+                self.state.head.limited_until_ms = 0;
                 Ok(())
             }
             Event::StepOpened { step, items, ladder } => {
@@ -174,6 +177,9 @@ impl Folding<'_> {
             }
             Event::AttemptFailed { task, attempt, failure } => {
                 self.running(*task, *attempt)?;
+                if let (FailureKind::Limited, Some(until_ms)) = (failure.kind, failure.until_ms) {
+                    self.state.head.limited_until_ms = until_ms;
+                }
                 self.failed(*task, failure)
             }
             Event::AttemptInterrupted { task, attempt } => {
@@ -218,6 +224,9 @@ impl Folding<'_> {
                     }
                     TaskPhase::Judging { .. } if open => {
                         let failure = rejection(verdict);
+                        if let Some(last) = current.tried.last_mut() {
+                            last.answers.clone_from(&verdict.answers);
+                        }
                         self.failed(*task, &failure)
                     }
                     _ => Err(self.corrupt("the task was not being judged")),
@@ -565,9 +574,10 @@ impl Folding<'_> {
     /// Keeps counts and what is due in step with a task whose phase is new.
     fn settle(&mut self, id: TaskId) {
         let state = &mut *self.state;
-        let phase = &state.tasks[&id].phase;
+        let task = &state.tasks[&id];
+        let phase = &task.phase;
         let live = &mut state.live[id.step as usize];
-        live.place(id.item, phase);
+        live.place(id.item, task);
         state.steps[id.step as usize].counts.shift(phase, true);
         let is_done = matches!(phase, TaskPhase::Done { .. });
         if !matches!(state.steps[id.step as usize].phase.items(), Some(Items::Flow { .. }) | None) {

@@ -227,6 +227,11 @@ fn task_of(state: &RunState, task: TaskId) -> Result<&Task, Refusal> {
     state.tasks.get(&task).ok_or(Refusal::TaskState { task, state: "not there" })
 }
 
+/// Whether the limit that a task waits for may have freed, whatever the task itself was told.
+fn looks_again(state: &RunState, record: Option<&Task>, now_ms: u64) -> bool {
+    state.head.limited_until_ms <= now_ms && record.is_some_and(Task::waits_for_limit)
+}
+
 /// The task may begin an attempt now; gives its record, if it has one, and its ladder.
 fn startable(state: &RunState, task: TaskId, now_ms: u64) -> Result<(Option<&Task>, &Ladder), Refusal> {
     let (items, ladder) = open_step(state, task.step)?;
@@ -241,6 +246,7 @@ fn startable(state: &RunState, task: TaskId, now_ms: u64) -> Result<(Option<&Tas
     match record.map(|known| &known.phase) {
         Some(TaskPhase::Pending) => {}
         Some(TaskPhase::RetryAt { at_ms }) if *at_ms <= now_ms => {}
+        Some(TaskPhase::RetryAt { .. }) if looks_again(state, record, now_ms) => {}
         Some(phase) => return Err(Refusal::TaskState { task, state: phase.word() }),
         None => {
             let exists = match items {

@@ -221,8 +221,11 @@ fn open_step(state: &RunState, step: StepIndex, items: &Items, out: &mut Vec<Due
     let before = out.len();
     out.extend(startable.map(|item| Due::Start { task: TaskId::new(step, item) }));
     let room = room - (out.len() - before);
-    let retries = live.retrying.iter().take(room);
-    out.extend(retries.map(|(at_ms, item)| Due::StartAt { task: TaskId::new(step, *item), at_ms: *at_ms }));
+    let limited = live.limited.iter().take(room).map(|item| (state.head.limited_until_ms, *item));
+    let mut retries: Vec<(u64, ItemIndex)> = live.retrying.iter().take(room).copied().chain(limited).collect();
+    retries.sort_unstable();
+    let starts = retries.into_iter().take(room);
+    out.extend(starts.map(|(at_ms, item)| Due::StartAt { task: TaskId::new(step, item), at_ms }));
 }
 
 /// Items that may start now, lowest first.

@@ -82,6 +82,16 @@ pub struct Head {
     pub asks: BTreeMap<AskId, Ask>,
     /// Tokens and money so far.
     pub usage: Usage,
+    /// When the limit of paid calls frees at which a task stopped last; 0: none did since a process took the run up. Tasks
+    /// that wait for a limit look again then, and not each at the time that it was told itself: or all of them would, each
+    /// time that one call is free.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub limited_until_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A question that waits for a person.
@@ -392,6 +402,8 @@ struct Live {
     retrying: BTreeSet<(u64, ItemIndex)>,
     /// The same by item.
     retry_at: BTreeMap<ItemIndex, u64>,
+    /// Items that wait for a limit of paid calls.
+    limited: BTreeSet<ItemIndex>,
     /// Items with an open attempt.
     running: BTreeSet<ItemIndex>,
     /// Items whose output waits for verdicts, or whose files are on their way into place.
@@ -402,17 +414,21 @@ struct Live {
 
 impl Live {
     /// Puts an item where its phase belongs, and nowhere else.
-    fn place(&mut self, item: ItemIndex, phase: &TaskPhase) {
+    fn place(&mut self, item: ItemIndex, task: &Task) {
         self.ready.remove(&item);
+        self.limited.remove(&item);
         self.running.remove(&item);
         self.judging.remove(&item);
         self.held.remove(&item);
         if let Some(at_ms) = self.retry_at.remove(&item) {
             self.retrying.remove(&(at_ms, item));
         }
-        match phase {
+        match &task.phase {
             TaskPhase::Pending => {
                 self.ready.insert(item);
+            }
+            TaskPhase::RetryAt { .. } if task.waits_for_limit() => {
+                self.limited.insert(item);
             }
             TaskPhase::RetryAt { at_ms } => {
                 self.retrying.insert((*at_ms, item));
@@ -581,7 +597,7 @@ impl RunState {
                 .count();
             let mut live = Live { blockers: u32::try_from(blockers).expect("edges fit 32 bits"), ..Live::default() };
             for (item, task) in self.tasks_of(step) {
-                live.place(item, &task.phase);
+                live.place(item, task);
             }
             if let StepPhase::Open { items, .. } = &self.steps[at].phase {
                 match items {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Task, TaskPhase};
 use crate::domain::event::Usage;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::Digest;
 use crate::domain::ladder::Rung;
 use crate::domain::payload::Payload;
@@ -33,6 +34,16 @@ pub struct CallRecord {
     /// What it answered; `None`: nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
+}
+
+impl Task {
+    /// Its last attempt stopped at a limit of paid calls.
+    #[must_use]
+    pub fn waits_for_limit(&self) -> bool {
+        let last = self.tried.last().and_then(|tried| tried.failure.as_ref());
+        matches!(self.phase, TaskPhase::RetryAt { .. })
+            && last.is_some_and(|failure| failure.kind == FailureKind::Limited)
+    }
 }
 
 /// One attempt as a person reads it.
@@ -75,6 +86,9 @@ pub struct Tried {
     /// Keys of its calls that changed something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<String>,
+    /// What it and a second model answered, by rung, where they did not agree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<(String, Payload)>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

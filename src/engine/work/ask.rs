@@ -15,7 +15,6 @@ use super::{Act, Complaint, Done, Job, Ready, Recorder, Trial, blocking};
 use crate::agent::AgentSpec;
 use crate::agent::agreement;
 use crate::agent::echo::echo;
-use crate::agent::turns::setup::model_failure;
 use crate::agent::turns::{self, Defaults, Ended, Limits, Setup, Tool};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
@@ -30,7 +29,7 @@ use crate::evidence;
 use crate::model::TimeLimits;
 
 pub(super) use offers::offered;
-use world::{EngineWorld, Purpose, is_staged};
+use world::{EngineWorld, Purpose, failure_at, is_staged};
 
 /// Replies of one attempt where the agent says nothing.
 const TURNS_MAX: u32 = 12;
@@ -195,7 +194,10 @@ pub async fn second(
         let verdict = Verdict::accepting(Judge::Agreement, vec![evidence]);
         return Ok(unless_changed(ports, job, first.as_ref(), verdict).await);
     }
-    Ok(rejected(FailureKind::Disagreement, format!("{} ({now} or {rung})", agreement::complaint(&found, true))))
+    let why = format!("{} ({now} or {rung})", agreement::complaint(&found, true));
+    // The paid rung is shown both.
+    let answers = vec![(now.clone(), output.clone()), (rung.clone(), store(ports, value).await?)];
+    Ok(Verdict { answers, ..rejected(FailureKind::Disagreement, why) })
 }
 
 /// Who is asked for the second answer: the one that the plan names; else one of another family, best one that has not
@@ -238,7 +240,7 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
     };
     let info = match found {
         Ok(info) => info,
-        Err(error) => return (Ended::Failed(model_failure(&error)), Vec::new()),
+        Err(error) => return (Ended::Failed(failure_at(&error, ports.clock.now_ms())), Vec::new()),
     };
     let step = job.definition();
     let model = crate::model::split_rung(rung).map_or(rung, |(_, model)| model);
@@ -262,7 +264,7 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
         workspace: &ports.workspace,
         task: &asking.task,
         inputs: asking.with.iter().map(|(name, value)| (name.clone(), as_text(value))).collect(),
-        results: Vec::new(),
+        results: if paid.is_some() { answers(ports, trial) } else { Vec::new() },
         is_taken: &is_taken,
         grounds: &grounds,
         tools: &asking.tools,
@@ -278,6 +280,18 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
     let world = EngineWorld::new(ports, job, trial, on);
     let ended = turns::run(&setup, &world).await;
     (ended, world.effects())
+}
+
+/// What models answered that did not agree, for the one that decides between them.
+fn answers(ports: &Ports, trial: &Trial) -> Vec<(String, String)> {
+    let read = |(rung, answer): &(String, Payload)| match ports.blobs.read_value(answer) {
+        Ok(value) => Some((format!("answer of {rung}, not agreed"), as_text(&value))),
+        Err(error) => {
+            tracing::warn!(%error, rung, "an answer that was not agreed cannot be read");
+            None
+        }
+    };
+    trial.answers.iter().filter_map(read).collect()
 }
 
 fn limits(step: &Step, spec: &AgentSpec, defaults: &Defaults) -> Limits {

@@ -10,7 +10,7 @@
 //! | 409 | `conflict_error` | [`ModelError::Busy`] |
 //! | 413 | `request_too_large` | [`ModelError::PromptTooLong`] |
 //! | 429 | `rate_limit_error` | [`ModelError::RateLimited`]; the account's monthly cap [`ModelError::SpendLimit`] |
-//! | 500 | `api_error` | [`ModelError::ServerError`] |
+//! | 500 | `api_error` | [`ModelError::ServerError`]; a 503 that says how long to wait [`ModelError::Busy`] |
 //! | 504 | `timeout_error` | [`ModelError::ServerError`]; without that type a proxy speaks: [`ModelError::Unreachable`] |
 //! | 529 | `overloaded_error` | [`ModelError::Overloaded`] |
 //!
@@ -48,6 +48,9 @@ pub(super) fn read(asked: &Asked<'_>, refused: &Refused) -> ModelError {
     let is_of_the_interface = error["type"].is_string();
     match (refused.status, kind) {
         (404 | 504, _) if !is_of_the_interface => plain(asked, refused),
+        (503, _) if retry_after_ms.is_some() => {
+            ModelError::Busy { server: asked.server.to_owned(), message, retry_after_ms }
+        }
         (_, kind) => meaning(asked, kind, error, message, retry_after_ms).unwrap_or_else(|| plain(asked, refused)),
     }
 }
@@ -81,6 +84,7 @@ fn meaning(
         "invalid_request_error" if search.contains("credit balance is too low") => {
             ModelError::Unpaid { server, message }
         }
+        "invalid_request_error" if is_no_model(&search) => ModelError::NoSuchModel { server, model },
         "invalid_request_error" => ModelError::BadRequest { model, message },
         "authentication_error" => ModelError::BadKey { server, message },
         "billing_error" => ModelError::Unpaid { server, message },
@@ -123,6 +127,12 @@ fn is_too_long(search: &str) -> bool {
     ["prompt is too long", "exceed context limit", "exceeds the context window", "input is too long"]
         .iter()
         .any(|words| search.contains(words))
+}
+
+/// Gateways say so of a model that they do not have.
+fn is_no_model(search: &str) -> bool {
+    let is_absent = ["unknown", "not found", "does not exist", "not supported", "invalid model", "no such"];
+    search.contains("model") && !search.contains("messages.") && is_absent.iter().any(|words| search.contains(words))
 }
 
 /// The window out of `prompt is too long: 210000 tokens > 200000 maximum`.
@@ -185,6 +195,7 @@ mod tests {
             ),
             (400, "invalid_request_error", "Your credit balance is too low to access the API", "Unpaid"),
             (401, "authentication_error", "invalid x-api-key", "BadKey"),
+            (400, "invalid_request_error", "model: claude-x is unknown", "NoSuchModel"),
             (402, "billing_error", "pay", "Unpaid"),
             (403, "permission_error", "not for you", "Forbidden"),
             (404, "not_found_error", "model: claude-x", "NoSuchModel"),
@@ -252,6 +263,8 @@ mod tests {
         let error = read(&ASKED, &limited);
         assert!(error.to_string().contains("0 of 2000000 input tokens left until 2026-11-26T10:00:30Z"), "{error}");
         assert_eq!(error.retry_after_ms(), Some(30_000));
+        let away = Refused { retry_after_ms: Some(4_000), ..refused(503, "api_error", "back soon") };
+        assert_eq!(read(&ASKED, &away).retry_after_ms(), Some(4_000));
         limited.retry_after_ms = Some(9_000);
         assert_eq!(read(&ASKED, &limited).retry_after_ms(), Some(9_000), "what it asks for comes first");
     }

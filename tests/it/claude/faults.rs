@@ -18,6 +18,7 @@ fn variant(error: &ModelError) -> String {
 fn bought(spent: Spent) -> &'static str {
     match spent {
         Spent::Nothing => "nothing",
+        Spent::TurnedAway => "turned away",
         Spent::Unknown => "unknown",
         Spent::AtLeast(_) => "at least",
         Spent::Exactly(_) => "exactly",
@@ -74,7 +75,7 @@ async fn every_kind_of_error_has_its_variant_and_buys_nothing() {
     ] {
         let (error, spent) = fail(answer).await;
         assert_eq!(variant(&error), expect, "{error}");
-        assert_eq!(bought(spent), "nothing", "{error}");
+        assert_eq!(bought(spent), "turned away", "{error}");
         let failure = failure_of(&error);
         assert_eq!((failure.kind, failure.hint.is_some()), (kind, has_hint), "{error}");
     }

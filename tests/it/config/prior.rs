@@ -43,7 +43,6 @@ fn every_switch_of_the_prior_program_works_or_is_said() {
         ("model_intelligence.enabled", json!(true), "not in this version: choice of models by statistics"),
         ("model_selection.intelligence_enabled", json!(true), "not in this version: choice of models by statistics"),
         ("permission_mode", json!("ask"), "not in this version: permission modes"),
-        ("limits.park_wait_s", json!(60), "not in this version: leaving a run"),
         ("displaySettings.showToolExecution", json!(true), "without effect here"),
         ("displaySettings.showMetrics", json!(true), "without effect here"),
         ("delegation.trace_enabled", json!(true), "without effect here"),

@@ -547,7 +547,7 @@ async fn the_tree_keeps_the_broker_and_starts_it_again_when_its_children_die_too
     assert!(door.ask("box:a", request("a")).await.is_ok(), "the next call works");
     let tree = booted.engine.tree().await.unwrap();
     let names: Vec<&str> = tree.children.iter().map(|node| node.name.as_str()).collect();
-    assert_eq!(names, ["journal-writer", "tool-host", "model-broker", "run-registry", "doors"]);
+    assert_eq!(names, ["journal-writer", "tool-host", "model-broker", "claude", "run-registry", "doors"]);
     let broker = &tree.children[2];
     assert_eq!((broker.restarts, broker.state.as_str()), (1, "shares out 1 server"));
     assert_eq!((broker.children[0].name.as_str(), broker.children[0].restarts), ("box", 3));

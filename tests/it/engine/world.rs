@@ -16,6 +16,7 @@ use ollmcp::domain::payload::Payload;
 use ollmcp::domain::plan::{Plan, RepeatClass};
 use ollmcp::domain::run::{RunState, Task, TaskPhase, accept, fold};
 use ollmcp::engine::broker::{Door, Policy};
+use ollmcp::engine::paid::PaidModels;
 use ollmcp::engine::root::{Engine, RegistryDoor};
 use ollmcp::engine::supervisor::{Beginning, RunExit};
 use ollmcp::engine::tree::TreeNode;
@@ -415,12 +416,16 @@ pub(crate) struct World {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) attempts_max: usize,
+    /// How long a run that leaves when it waits stays for what time frees.
+    pub(crate) park_wait_ms: u64,
     /// Model servers by name.
     pub(crate) model_servers: ModelServers,
     /// The broker's door, where every life of the process has the same.
     pub(crate) models: Arc<dyn Models>,
     /// Bounds of a broker whose door is a new one in each life of the process.
     pub(crate) policy: Option<Policy>,
+    /// Who sells answers.
+    pub(crate) paid: Option<Arc<dyn PaidModels>>,
     pub(crate) ladders: Ladders,
     /// Agent files beside DATABASE_WRITER's.
     pub(crate) agents: Vec<String>,
@@ -453,9 +458,11 @@ impl World {
             clock,
             folder,
             attempts_max: 64,
+            park_wait_ms: u64::MAX,
             model_servers: ModelServers::default(),
             models: Arc::new(Door::default()),
             policy: None,
+            paid: None,
             ladders: Ladders::default(),
             agents: Vec::new(),
         }
@@ -510,7 +517,7 @@ impl World {
             tools: self.tools.clone(),
             servers: Arc::new(NoServers),
             model_servers: self.model_servers.clone(),
-            paid: None,
+            paid: self.paid.clone(),
             models: self.policy.map_or_else(|| self.models.clone(), |policy| Arc::new(Door::new(policy))),
             databases: Arc::new(TableRoom(self.tables.clone())),
             agents: Arc::new(agents),
@@ -523,6 +530,7 @@ impl World {
             staging: Arc::new(ollmcp::engine::Staging::new(self.staging())),
             attempts_max: self.attempts_max,
             defaults: Arc::default(),
+            park_wait_ms: self.park_wait_ms,
         };
         let engine = Engine::start(ports, BTreeMap::new(), RegistryDoor::default()).await.unwrap();
         Booted { engine, journal, events, shown }
@@ -567,10 +575,13 @@ impl Booted {
     }
 
     pub(crate) fn resume(&self, run: RunId) -> oneshot::Receiver<RunExit> {
+        self.resume_as(run, false)
+    }
+
+    pub(crate) fn resume_as(&self, run: RunId, leaves: bool) -> oneshot::Receiver<RunExit> {
         let state = folded(&self.journal.memory, run).unwrap();
-        self.engine
-            .start_run(run, Beginning::Existing { run: Box::new(state), budget_microdollars: None }, false)
-            .unwrap()
+        let beginning = Beginning::Existing { run: Box::new(state), budget_microdollars: None };
+        self.engine.start_run(run, beginning, leaves).unwrap()
     }
 
     /// The only run of this engine.

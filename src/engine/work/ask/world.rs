@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tracing::Instrument as _;
 
+use crate::agent::turns::setup::model_failure;
 use crate::agent::turns::{Asked, Called, Tool, World};
 use crate::domain::event::Usage;
 use crate::domain::failure::{Failure, FailureClass, FailureKind};
@@ -21,10 +22,11 @@ use crate::engine::ladders::is_paid;
 use crate::engine::paid::{Bought, PaidRequest};
 use crate::engine::work::act::{call_tool, store, tool_failure};
 use crate::engine::work::files::touched;
+use crate::engine::work::private::kept_local;
 use crate::engine::work::{Job, Recorder, Trial, shown};
 
 use super::On;
-use crate::model::{Reply, Request};
+use crate::model::{ModelError, Reply, Request};
 use crate::telemetry;
 use crate::tool::{ToolCall, ToolError, ToolSpec};
 
@@ -93,7 +95,10 @@ impl<'a> EngineWorld<'a> {
             Bought::Reply(reply, cost) => (*reply, cost),
             Bought::Failed(error) => {
                 tracing::info!(parent: &span, %error, "the model gave no reply");
-                return Asked::Failed(error);
+                return match error.retry_after_ms() {
+                    Some(_) => Asked::Refused(failure_at(&error, self.ports.clock.now_ms())),
+                    None => Asked::Failed(error),
+                };
             }
             Bought::Refused(failure) => return Asked::Refused(failure),
         };
@@ -139,7 +144,13 @@ impl<'a> EngineWorld<'a> {
 
     async fn called(&self, tool: &Tool, arguments: &Map<String, Value>, nth: u32) -> Called {
         let spec = ToolSpec { input_schema: tool.offer.parameters.clone(), ..empty_spec(tool) };
-        if let Err(failure) = touched(self.ports, &tool.server, arguments, &spec.path_arguments()) {
+        let files = spec.path_arguments();
+        if let Err(failure) = touched(self.ports, &tool.server, arguments, &files) {
+            return Called::Error(failure);
+        }
+        if is_paid(self.rung)
+            && let Err(failure) = kept_local(self.ports, self.job, &tool.server, arguments, &files)
+        {
             return Called::Error(failure);
         }
         let key = self.call_key(tool, arguments, nth);
@@ -252,6 +263,12 @@ impl World for EngineWorld<'_> {
     fn call<'a>(&'a self, tool: &'a Tool, arguments: &'a Map<String, Value>, nth: u32) -> BoxFuture<'a, Called> {
         self.called(tool, arguments, nth).boxed()
     }
+}
+
+/// The failure that an error is, with the time to which the server puts the asker off.
+pub(super) fn failure_at(error: &ModelError, now_ms: u64) -> Failure {
+    let until_ms = error.retry_after_ms().map(|wait_ms| now_ms.saturating_add(wait_ms));
+    model_failure(error).until(until_ms)
 }
 
 /// Whether calls of a tool see and change files that wait for acceptance: those of our own `fs` server. No other server
