@@ -120,7 +120,7 @@ impl Limit {
         match self {
             Self::CallsPerHour => "wait for the window, or `ollmcp config set claude_integration.max_calls_per_hour N`",
             Self::DayBudget => "wait for tomorrow, or `ollmcp config set budget.usd_per_day_max DOLLARS`",
-            Self::RunBudget => "give the run more with `--budget DOLLARS`, or set `budget.usd_per_run_max`",
+            Self::RunBudget => "give the run more: `ollmcp resume RUN --budget DOLLARS`",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::notify::Notifier;
 use super::place::Standing;
 use crate::account::{Account, AccountError, Ask, Decision, Limits, Reached, Reason, Spent as Paid};
 use crate::config::{OwnPrices, Settings};
-use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::failure::{Failure, FailureKind, NEVER_MS};
 use crate::domain::ladder::{PaidReason, Unpaid};
 use crate::domain::money::Today;
 use crate::domain::money::dollars;
@@ -162,7 +162,7 @@ fn unusable(error: &AccountError) -> Failure {
 
 fn limited(reached: &Reached) -> Failure {
     let failure = Failure::new(FailureKind::Limited, reached.to_string()).of_check(Some(reached.bound()));
-    failure.hint(reached.hint()).until(reached.frees_at_ms)
+    failure.hint(reached.hint()).until(Some(reached.frees_at_ms.unwrap_or(NEVER_MS)))
 }
 
 impl ClaudeDoor {

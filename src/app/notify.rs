@@ -16,6 +16,7 @@ use self::process::{Program, work};
 use super::now_ms;
 use super::place::Standing;
 use crate::domain::event::{Event, Stamped};
+use crate::domain::failure::NEVER_MS;
 use crate::domain::ids::{AskId, RunId};
 use crate::domain::run::RunState;
 use crate::engine::EventReader;
@@ -79,6 +80,12 @@ impl Notifier {
         if *exit == RunExit::Waiting && is_untold() {
             self.tell(Notice::run_waits(state, now_ms(), &self.project));
         }
+    }
+
+    /// A run has left, and only a limit keeps it from going on.
+    pub fn parked(&self, state: &RunState, why: &str, until_ms: u64) {
+        let until_ms = Some(until_ms).filter(|until_ms| *until_ms != NEVER_MS);
+        self.tell(Notice::run_parked(state, why, until_ms, now_ms(), &self.project));
     }
 
     /// The engine stopped in the middle of a run.

@@ -17,6 +17,7 @@ use crate::app::notify::Notifier;
 use crate::app::place::Standing;
 use crate::app::{claude, money, running, store};
 use crate::domain::event::Stamped;
+use crate::domain::failure::NEVER_MS;
 use crate::domain::ids::RunId;
 use crate::domain::run::{RunState, Task, TaskPhase};
 use crate::engine::EventReader;
@@ -208,7 +209,10 @@ fn report(
         output::err("the run was stopped before it began\n");
         return Ok(());
     };
-    notifier.left(&state, exit);
+    match exit {
+        RunExit::Parked { until_ms } => notifier.parked(&state, &parked(&state, *until_ms), *until_ms),
+        other => notifier.left(&state, other),
+    }
     let before = run_before(reader, &state);
     let word = match exit {
         RunExit::Parked { .. } => "waiting",
@@ -251,6 +255,13 @@ fn parked(state: &RunState, until_ms: u64) -> String {
     let failure = failures.find(|failure| failure.until_ms == Some(until_ms));
     let why = failure.map_or_else(String::new, |failure| format!(": {}", text::clean(&failure.message)));
     let tasks = text::plural(waiting as u64, "task");
+    if until_ms == NEVER_MS {
+        let hint = failure.and_then(|failure| failure.hint.as_deref()).unwrap_or("`ollmcp budget` shows the limits");
+        return format!(
+            "nothing can go on before a limit is changed ({tasks} waiting){why}\nhint: {}\n",
+            text::clean(hint)
+        );
+    }
     format!("nothing can go on before {} ({tasks} waiting){why}\n", text::moment(until_ms))
 }
 

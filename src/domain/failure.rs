@@ -204,7 +204,8 @@ pub struct Failure {
     /// A tool is the cause: no other model mends it, and no model server is waited for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_tool: bool,
-    /// When the cause passes by itself, in milliseconds since the Unix epoch, where that is known.
+    /// When the cause passes by itself, in milliseconds since the Unix epoch, where that is known; [`NEVER_MS`]: it does
+    /// not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
     /// What a model said last, in one line, at most [`SAID_CHARS_MAX`]; for people, and never evidence.
@@ -214,6 +215,9 @@ pub struct Failure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unasked: Option<String>,
 }
+
+/// The time at which a cause passes that time alone does not mend: somebody has to change a limit, and take the run up.
+pub const NEVER_MS: u64 = u64::MAX;
 
 /// Longest quote of a model that a failure keeps.
 pub const SAID_CHARS_MAX: usize = 300;

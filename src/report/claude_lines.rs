@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::text::{bounded, clean, clock};
 use crate::domain::event::Event;
-use crate::domain::failure::{Failure, FailureClass, FailureKind};
+use crate::domain::failure::{Failure, FailureClass, FailureKind, NEVER_MS};
 use crate::domain::ids::TaskId;
 use crate::domain::ladder::{Rung, WhenLimited};
 use crate::domain::money::Today;
@@ -99,21 +99,23 @@ impl ClaudeLines {
 fn limit_lines(failure: &Failure, parks: bool) -> Vec<String> {
     let bound = failure.check.as_deref().unwrap_or("see the hint");
     let mut lines = vec![format!("⚠️  Claude usage limit reached ({bound})")];
-    let when = failure.until_ms.map(clock);
+    let when = failure.until_ms.filter(|until_ms| *until_ms != NEVER_MS).map(clock);
     match (parks, when) {
         (true, Some(when)) => lines.push(format!("   the task waits: the next call is possible at {when}")),
-        (_, when) => {
+        (true, None) => lines.push(format!("   the task waits until that is changed: {}", hint(failure))),
+        (false, when) => {
             lines.push("⚠️  Task will fail if all Ollama models are exhausted".to_owned());
             lines.push(match when {
                 Some(when) => format!("   the next call is possible at {when}"),
-                None => format!(
-                    "   no call is possible before that is changed: {}",
-                    failure.hint.as_deref().unwrap_or("see `ollmcp budget`")
-                ),
+                None => format!("   no call is possible before that is changed: {}", hint(failure)),
             });
         }
     }
     lines
+}
+
+fn hint(failure: &Failure) -> &str {
+    failure.hint.as_deref().unwrap_or("ollmcp budget")
 }
 
 fn is_paid(state: &RunState, task: TaskId, attempt: u32) -> bool {

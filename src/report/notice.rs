@@ -35,9 +35,14 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("done", "run_ended, run_waits", "tasks done"),
     ("not_done", "run_ended, run_waits", "tasks failed or set aside"),
     ("usd", "run_ended, run_waits", "what its calls of Claude cost, in US dollars"),
-    ("asks", "run_waits", "the open questions, at most 10: `id`, `step`, `item`, `what`, `answers`"),
+    ("asks", "run_waits", "the open questions, at most 10: `id`, `step`, `item`, `what`, `answers`; empty at a limit"),
     ("asks_count", "run_waits", "how many there are"),
-    ("reason", "run_stopped", "why the engine stopped in the middle; the run can be resumed"),
+    (
+        "reason",
+        "run_waits, run_stopped",
+        "which limit it waits for, missing where it waits for an answer; why the engine stopped in the middle",
+    ),
+    ("until", "run_waits", "when that limit frees by itself; missing where it does not"),
     ("usd_today", "budget_passed", "what the paid calls of the local day cost"),
     ("warn_at_usd", "budget_passed", "`budget.warn_at_usd`"),
 ];
@@ -76,6 +81,8 @@ pub struct Notice {
     asks_count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usd_today: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +143,25 @@ impl Notice {
             about: Some(about(state)),
             asks: Some(asks.into_iter().take(ASKS_MAX).map(Question::from).collect()),
             asks_count: Some(count),
+            ..Self::new("run_waits", at_ms, project)
+        }
+    }
+
+    /// A run has left because only a limit keeps it from going on; `until_ms`: when that frees by itself.
+    #[must_use]
+    pub fn run_parked(state: &RunState, why: &str, until_ms: Option<u64>, at_ms: u64, project: &str) -> Self {
+        let reason = short(why.lines().next().unwrap_or_default());
+        let run = state.head.run.short();
+        let text = format!("{} waits: {reason} (ollmcp resume {run})", run_text(&state.head));
+        let about = About { state: "waiting", ..about(state) };
+        Self {
+            text,
+            run: Some(state.head.run.to_string()),
+            about: Some(about),
+            asks: Some(Vec::new()),
+            asks_count: Some(0),
+            reason: Some(reason),
+            until: until_ms.map(stamp),
             ..Self::new("run_waits", at_ms, project)
         }
     }
@@ -239,7 +265,7 @@ This page is written from the table in `src/report/notice.rs`; change that and r
 | event | when |
 | --- | --- |
 | `run_ended` | a run has ended, however |
-| `run_waits` | a person is asked something (a call in doubt, a hold, a gate): at the first open question, later ones at most once a minute, and once more when the run ends with 4 over a question that was not told yet |
+| `run_waits` | a person is asked something (a call in doubt, a hold, a gate): at the first open question, later ones at most once a minute, and once more when the run ends with 4 over a question that was not told yet. And when it ends with 4 at a limit of paid calls |
 | `run_stopped` | the engine stopped in the middle of a run, as on a full disk |
 | `budget_passed` | the day's cost has passed `budget.warn_at_usd`: once a day |
 

@@ -229,13 +229,27 @@ fn in_a_batch_five_tasks_are_told_and_the_others_are_counted() {
 }
 
 #[test]
-fn a_budget_of_a_run_is_kept_and_only_an_amount_of_dollars() {
-    let scene = Scene::new(&json!({ "when_limited": "park" }));
+fn a_run_at_its_budget_waits_and_goes_on_with_more_and_buys_nothing_twice() {
+    let scene = Scene::new(&json!({}));
     scene.place.write("sums.yaml", SUMS);
-    // What two calls cost, and a reservation fits, and no more.
-    let said = scene.run(&["run", "sums.yaml", "--budget", "0.000001"]);
-    assert!(said.err.contains("⚠️  Claude usage limit reached ($0.000001/run)"), "{}", said.err);
-    assert!(scene.claude.chats().is_empty());
+    let said = scene.run(&["run", "sums.yaml", "--budget", "0.15"]).exits(4);
+    assert!(said.err.contains("⚠️  Claude usage limit reached ($0.15/run)"), "{}", said.err);
+    assert!(said.err.contains("the task waits until that is changed: "), "{}", said.err);
+    assert!(said.err.contains("nothing can go on before a limit is changed"), "{}", said.err);
+    assert!(said.err.contains("ollmcp resume RUN --budget DOLLARS"), "{}", said.err);
+    let bought = scene.claude.chats().len();
+    assert!((1..12).contains(&bought) && scene.cost() <= 0.15, "{bought} calls, {} dollars", scene.cost());
+    // The same budget lets nothing through; more does.
+    scene.run(&["resume", "last"]).exits(4);
+    assert_eq!(scene.claude.chats().len(), bought);
+    scene.run(&["resume", "last", "--budget", "5"]).exits(0);
+    assert_eq!((scene.claude.chats().len(), scene.records().len()), (12, 12));
+}
+
+#[test]
+fn a_budget_is_an_amount_of_dollars_of_a_run() {
+    let scene = Scene::new(&json!({}));
+    scene.place.write("sums.yaml", SUMS);
     let refused = scene.run(&["run", "sums.yaml", "--budget", "ten"]).exits(2);
     assert!(refused.err.contains("no amount of dollars"), "{}", refused.err);
     let refused = scene.run(&["--budget", "1", "ls"]).exits(2);
