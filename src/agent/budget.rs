@@ -182,6 +182,8 @@ pub struct Budget {
     context_tokens: u32,
     /// Longest guess that is sent, where a longer one did not fit the largest window.
     guess_tokens_max: Option<u64>,
+    /// The largest window is asked for from the first request on.
+    is_whole: bool,
 }
 
 impl Budget {
@@ -196,7 +198,15 @@ impl Budget {
             guessed_tokens: 0,
             context_tokens: 0,
             guess_tokens_max: None,
+            is_whole: false,
         }
+    }
+
+    /// The same with the whole window in every request: a person has chosen its size.
+    #[must_use]
+    pub const fn whole(mut self) -> Self {
+        self.is_whole = true;
+        self
     }
 
     /// The same with room for so many tokens of results in the first window, so that the second request needs no other.
@@ -255,7 +265,8 @@ pub fn fit(messages: &mut Vec<Message>, tools: &[Offer], budget: &mut Budget) ->
         window(budget.scale.of(guessed), budget.reply_tokens_max, budget.results_tokens, budget.context_tokens_max)?;
     *messages = shortened;
     budget.guessed_tokens = guessed;
-    budget.context_tokens = budget.context_tokens.max(window.context_tokens);
+    let wanted = if budget.is_whole { budget.context_tokens_max } else { window.context_tokens };
+    budget.context_tokens = budget.context_tokens.max(wanted);
     Ok(budget.context_tokens)
 }
 

@@ -1,13 +1,15 @@
 //! Claude behind the usage account: nothing is sent that is not reserved, and nothing is told that is not settled.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::money;
+use super::notify::Notifier;
 use super::place::Standing;
 use crate::account::{Account, AccountError, Ask, Decision, Limits, Reached, Reason, Spent as Paid};
+use crate::config::{OwnPrices, Settings};
 use crate::domain::failure::{Failure, FailureKind, NEVER_MS};
 use crate::domain::ladder::{PaidReason, Unpaid};
 use crate::domain::money::Today;
@@ -15,6 +17,7 @@ use crate::domain::money::dollars;
 use crate::engine::paid::{Bought, PaidModels, PaidRequest};
 use crate::model::bill::{Bill, Spent};
 use crate::model::claude::catalogue::Catalogue;
+use crate::model::claude::prices::{Prices, Rate};
 use crate::model::claude::{self, Claude};
 use crate::model::key::Key;
 use crate::model::{ModelInfo, ModelServer as _, NoNotices, Request};
@@ -36,6 +39,8 @@ pub struct ClaudeDoor {
     /// For the rung `claude`.
     model: String,
     today: Mutex<Option<Today>>,
+    /// Who is told that the day's cost has passed the amount at which it is said.
+    notifier: OnceLock<Arc<Notifier>>,
 }
 
 /// Claude as a run finds it.
@@ -61,8 +66,10 @@ pub fn look(standing: &Standing) -> Opened {
     let mut lines = Vec::new();
     match &unpaid {
         None => {
-            lines.push(claude_lines::enabled(&settings.model, settings.escalation_threshold));
-            lines.extend(catalogue(standing).resolve(&settings.model).note());
+            let catalogue = catalogue(standing);
+            let model = model(&standing.settings, &catalogue);
+            lines.push(claude_lines::enabled(model, settings.escalation_threshold));
+            lines.extend(catalogue.resolve(model).note());
         }
         Some(Unpaid::NoKey) => lines.push(format!(
             "warning: Claude is switched on and has no key, so it is left out: {}",
@@ -73,10 +80,37 @@ pub fn look(standing: &Standing) -> Opened {
     Opened { door: None, unpaid, lines }
 }
 
-/// The models of Claude with the prices that count here today.
+/// The models of Claude with the prices that count here today: the one table that all money is counted with.
 #[must_use]
-pub fn catalogue(_standing: &Standing) -> Catalogue {
-    Catalogue::on(jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date())
+pub fn catalogue(standing: &Standing) -> Catalogue {
+    let own = standing.settings.claude.prices.iter();
+    own.fold(Catalogue::on(today()), |catalogue, (id, own)| catalogue.with_prices(id, prices(own)))
+}
+
+/// The model of the rung `claude`, as it is configured.
+#[must_use]
+pub fn model<'a>(settings: &'a Settings, catalogue: &'a Catalogue) -> &'a str {
+    match settings.claude.model.trim() {
+        "" => catalogue.default_model(),
+        named => named,
+    }
+}
+
+/// The local date.
+#[must_use]
+pub fn today() -> jiff::civil::Date {
+    jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date()
+}
+
+fn prices(own: &OwnPrices) -> Prices {
+    let usual = Prices::usual(Rate::from_microdollars(own.input), Rate::from_microdollars(own.output));
+    let or = |own: Option<u64>, usual: Rate| own.map_or(usual, Rate::from_microdollars);
+    Prices {
+        cache_write_5m: or(own.cache_write_5m, usual.cache_write_5m),
+        cache_write_1h: or(own.cache_write_1h, usual.cache_write_1h),
+        cache_read: or(own.cache_read, usual.cache_read),
+        ..usual
+    }
 }
 
 /// The door for a run, where Claude is switched on and has a key. `budget_microdollars` is what the person gave this run.
@@ -94,8 +128,9 @@ pub async fn open(standing: &Standing, budget_microdollars: Option<u64>) -> Resu
     let key = Key::api(secret.expose()).ok_or_else(|| {
         refused("the key of Claude cannot be sent".to_owned()).hint("it is one line of letters, digits and signs")
     })?;
-    let claude =
-        Claude::new(address, Some(key), Arc::new(catalogue(standing))).map_err(|error| refused(error.to_string()))?;
+    let catalogue = Arc::new(catalogue(standing));
+    let model = model(&standing.settings, &catalogue).to_owned();
+    let claude = Claude::new(address, Some(key), catalogue).map_err(|error| refused(error.to_string()))?;
     let account = money::open(standing).await.map_err(|error| unusable(&error))?;
     let limits = money::limits(&standing.settings, budget_microdollars);
     let mut lines = opened.lines;
@@ -106,7 +141,6 @@ pub async fn open(standing: &Standing, budget_microdollars: Option<u64>) -> Resu
     ));
     lines.extend(account.take_notices());
     let project = standing.folder().display().to_string();
-    let model = settings.model.clone();
     let door = ClaudeDoor::new(claude, account, limits, project, model);
     Ok(Opened { door: Some(Arc::new(door)), unpaid: None, lines })
 }
@@ -132,10 +166,16 @@ fn limited(reached: &Reached) -> Failure {
 }
 
 impl ClaudeDoor {
+    /// Has this one told when the day's cost passes the amount at which it is said.
+    pub fn tell(&self, notifier: Arc<Notifier>) {
+        // The first one stays.
+        let _ = self.notifier.set(notifier);
+    }
+
     /// A door of these parts: the project pays within the limits, and `model` is the one of the rung `claude`.
     #[must_use]
     pub fn new(claude: Claude, account: Account, limits: Limits, project: String, model: String) -> Self {
-        Self { claude, account, limits, project, model, today: Mutex::default() }
+        Self { claude, account, limits, project, model, today: Mutex::default(), notifier: OnceLock::new() }
     }
 
     fn model_of(&self, rung: &str) -> String {
@@ -143,13 +183,13 @@ impl ClaudeDoor {
     }
 
     async fn sell(&self, asked: PaidRequest) -> Bought {
-        let model = self.model_of(&asked.rung);
+        let (run, model) = (asked.run, self.model_of(&asked.rung));
         let request = Request { model: model.clone(), ..asked.request };
         let bytes = serde_json::to_vec(&request).map_or(u64::MAX, |bytes| bytes.len() as u64);
         let most =
             self.claude.catalogue().ceiling(&model, bytes / BYTES_OF_TOKEN_MIN, u64::from(request.reply_tokens_max));
         let ask = Ask {
-            run: Some(asked.run),
+            run: Some(run),
             task: asked.task,
             project: self.project.clone(),
             agent: asked.agent,
@@ -179,6 +219,9 @@ impl ClaudeDoor {
             Ok(settled) => {
                 let today = Today { calls: settled.today_calls, microdollars: settled.today_microdollars };
                 *self.today.lock().unwrap_or_else(PoisonError::into_inner) = Some(today);
+                if let (Some(warn_at), Some(notifier)) = (settled.warns_at_microdollars, self.notifier.get()) {
+                    notifier.budget_passed(run, settled.today_microdollars, warn_at);
+                }
             }
             // It counts at its reservation until the account can be written again.
             Err(error) => tracing::warn!(%error, "a paid call could not be settled"),

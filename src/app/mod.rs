@@ -4,6 +4,7 @@ pub mod claude;
 pub mod databases;
 pub mod models;
 pub mod money;
+pub mod notify;
 pub mod place;
 pub mod probe;
 pub mod running;

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::databases::OpenDatabases;
+use super::models::asking;
 use super::place::Standing;
 use super::servers::{Pool, gather};
 use super::store::{Store, StoreMemory};
@@ -78,6 +79,7 @@ pub fn ports(
         granted_paths: granted.to_vec(),
         staging: Arc::new(swept_staging(&project.state, store)),
         attempts_max: standing.settings.limits.attempts_max as usize,
+        defaults: Arc::new(asking::defaults(&standing.settings)),
         park_wait_ms: standing.settings.limits.park_wait_s.saturating_mul(1_000),
     };
     Ok((ports, tools.notes))
@@ -85,12 +87,13 @@ pub fn ports(
 
 fn cards(standing: &Standing) -> BTreeMap<String, AgentCard> {
     let card = |agent: &crate::agent::AgentSpec| {
+        let agent = asking::told(&standing.settings, agent);
         let card = AgentCard {
-            text: agent.digest.to_string(),
+            text: asking::identity(&standing.settings, &agent),
             output_version: agent.output_version.clone(),
-            spec: Arc::new(agent.clone()),
+            spec: Arc::new(agent),
         };
-        (agent.name.clone(), card)
+        (card.spec.name.clone(), card)
     };
     standing.agents.iter().map(card).collect()
 }

@@ -320,6 +320,13 @@ pub enum ModelsAction {
         /// `SERVER:MODEL`, or `MODEL` on every server that has it; without any, all local models
         models: Vec<String>,
     },
+    /// Claude's models: what each costs and is best for, what is sent for an id, which one is configured
+    #[command(
+        before_help = "Example: ollmcp models claude",
+        after_help = "Nobody is asked: this is the dated table that money is counted with, and your own prices over it\n\
+            (claude_integration.prices.MODEL)."
+    )]
+    Claude,
 }
 
 /// Words of `agents`.
@@ -419,7 +426,7 @@ pub enum ConfigAction {
     Set {
         /// The key, as `limits.attempts_max`
         key: String,
-        /// The value as JSON; anything else is text
+        /// The value as JSON; anything else is text, `a,b` a list where the key holds one, `null` takes it away
         value: String,
         /// In the user's file instead
         #[arg(long)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::error::CliError;
 use super::output;
 use crate::app::models::prepare::PaidRungs;
+use crate::app::notify::Notifier;
 use crate::app::place::Standing;
 use crate::app::{claude, models};
 use crate::domain::event::{Event, Origin};
@@ -40,6 +41,7 @@ pub(super) fn with_models(
     beginning: &Beginning,
     ports: Ports,
     runtime: &tokio::runtime::Runtime,
+    notifier: &Arc<Notifier>,
 ) -> Result<(Ports, BTreeMap<String, String>), CliError> {
     let Some((plan, origin)) = begun(beginning) else { return Ok((ports, BTreeMap::new())) };
     let specs = runtime.block_on(models::find::for_plan(&standing.settings, &plan));
@@ -48,6 +50,7 @@ pub(super) fn with_models(
         error.hints.extend(faults);
         error
     })?;
+    let servers = models::with_window(servers, standing.settings.models.context_tokens);
     let looked = claude::look(standing);
     let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
     if origin.claude {
@@ -71,6 +74,7 @@ pub(super) fn with_models(
     if let Some(failure) = prepared.faults.first() {
         return Err(CliError::usage(failure.message.clone()).hint_opt(failure.hint.clone()));
     }
+    opened.door.iter().for_each(|door| door.tell(notifier.clone()));
     let paid = opened.door.map(|door| door as Arc<dyn PaidModels>);
     let ports = Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), paid, ..ports };
     Ok((ports, prepared.digests))

@@ -66,6 +66,11 @@ impl Context {
         Ok(standing)
     }
 
+    /// The same, and nothing is made or said.
+    pub(super) fn standing_unsaid(&self) -> Result<Standing, CliError> {
+        Ok(Standing::find(self.environment.clone(), &self.flags(), false)?)
+    }
+
     /// The same for a verb that starts tool servers: says what a project's file would start, and on a terminal asks.
     /// A yes is kept, bound to exactly what was shown.
     pub(super) fn standing_to_start(&self, make: bool) -> Result<Standing, CliError> {

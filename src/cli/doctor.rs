@@ -1,12 +1,14 @@
 //! `doctor`: looks whether everything that is needed is here, and says what to do about what is not.
 
+mod claude;
 mod models;
 
-use super::context::{Context, how_to_begin};
+use super::context::{Context, how_to_begin, quoted};
 use super::error::CliError;
 use super::exit::Exit;
 use super::output;
 use crate::app::servers::OWN;
+use crate::config::{KeyPath, Origin};
 use crate::engine::work::tool_failure;
 use crate::report::SHAPE_VERSION;
 use crate::tool::ToolBox as _;
@@ -79,6 +81,11 @@ pub(super) fn doctor(context: &Context) -> Result<Exit, CliError> {
     findings.push(finding("user", true, user, None));
     findings.extend(tool_servers(&standing)?);
     findings.extend(models::findings(&standing)?);
+    findings.extend(claude::findings(&standing)?);
+    findings.extend(standing.settings.notes.iter().map(|note| later(&standing, note)));
+    for hint in findings.iter_mut().filter_map(|finding| finding.hint.as_mut()) {
+        *hint = of_named_file(context, hint);
+    }
     Ok(told(context, &findings))
 }
 
@@ -101,6 +108,27 @@ fn told(context: &Context, findings: &[Finding]) -> Exit {
         }
     }
     if all_ok { Exit::Complete } else { Exit::Failed }
+}
+
+/// What is switched on and does nothing here, with how to switch it off where it was switched on.
+fn later(standing: &crate::app::place::Standing, note: &str) -> Finding {
+    let key = note.split('`').nth(1).unwrap_or_default();
+    let origin = KeyPath::parse(key).and_then(|path| standing.settings.origin(&path).cloned());
+    let user = standing.home.config_file();
+    let hint = match origin {
+        Some(Origin::Variable(name)) => format!("without it: unset {name}"),
+        Some(Origin::File(file)) if file == user => format!("without it: ollmcp config set --user {key} null"),
+        _ => format!("without it: ollmcp config set {key} null"),
+    };
+    odd("configuration", note, hint)
+}
+
+/// With `--config` no other file is read, so a command that sets a key names it too.
+fn of_named_file(context: &Context, hint: &str) -> String {
+    const SET: &str = "ollmcp config set ";
+    let Some(file) = &context.config else { return hint.to_owned() };
+    let named = format!("ollmcp --config {} config set ", quoted(&file.display().to_string()));
+    hint.replace(&format!("{SET}--user "), SET).replace(SET, &named)
 }
 
 fn space(project: &crate::config::project::Project) -> Finding {

@@ -14,7 +14,8 @@ use crate::config::edit::default_config_text;
 pub(super) fn init(context: &Context) -> Result<Exit, CliError> {
     let standing = context.standing(true)?;
     let project = project_of(&standing)?;
-    let file = project.state.join("config.json");
+    // The one that counts: another beside it would take it out of use.
+    let file = crate::config::project::config_file(&project.folder);
     let mut is_new = !file.exists();
     let mut config = FirstConfig { text: default_config_text(), lines: Vec::new() };
     if is_new {

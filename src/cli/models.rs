@@ -1,5 +1,6 @@
 //! `models`: model servers and their models, what use has shown of them, the ladders; fetching and probing models.
 
+mod claude;
 mod probe;
 mod pull;
 pub(super) mod words;
@@ -16,6 +17,7 @@ use crate::app::place::Standing;
 pub(super) fn models(context: &Context, args: &ModelsArgs) -> Result<Exit, CliError> {
     match &args.action {
         None => list(context),
+        Some(ModelsAction::Claude) => claude::claude(context),
         Some(ModelsAction::Pull { model }) => pull::pull(context, model),
         Some(ModelsAction::Probe { models }) => probe::probe(context, models),
     }

@@ -13,6 +13,7 @@ use super::signals::{Ask, Signals};
 use super::{output, question};
 use crate::api::server::ControlSocket;
 use crate::app::models::records::Records;
+use crate::app::notify::Notifier;
 use crate::app::place::Standing;
 use crate::app::{claude, money, running, store};
 use crate::domain::event::Stamped;
@@ -87,7 +88,9 @@ pub(super) fn watch(
     let project = project_of(standing)?;
     let progress = Arc::new(Progress::new(output::is_terminal()));
     let teller = Arc::new(Teller { progress: progress.clone(), lines: Mutex::default(), paid: OnceLock::new() });
-    let readers: Vec<Arc<dyn EventReader>> = vec![teller.clone()];
+    let screen = progress.clone();
+    let notifier = Arc::new(Notifier::new(standing, Arc::new(move |line| screen.line(&text::clean(line)))));
+    let readers: Vec<Arc<dyn EventReader>> = vec![teller.clone(), notifier.clone()];
     let (ports, notes) = running::ports(standing, &own.store, granted, readers).map_err(|faults| {
         let mut error = CliError::failed("cannot start");
         error.hints.extend(faults);
@@ -96,7 +99,7 @@ pub(super) fn watch(
     notes.iter().for_each(|text| output::note(text));
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
-    let (ports, digests) = with_models(standing, &beginning, ports, &runtime)?;
+    let (ports, digests) = with_models(standing, &beginning, ports, &runtime, &notifier)?;
     if let Some(paid) = &ports.paid {
         // It is set once, here.
         let _ = teller.paid.set(paid.clone());
@@ -161,8 +164,9 @@ pub(super) fn watch(
     }
     let (exit, paid) = exit?;
     own.store.state.settle();
-    report(context, standing, &own, run, &exit, paid)?;
-    Ok(Exit::of_run(&exit))
+    let told = report(context, standing, &own, run, &exit, paid, &notifier);
+    notifier.finish();
+    told.map(|()| Exit::of_run(&exit))
 }
 
 /// Why a run was dropped without a word: the tree's own reason, which may come a moment after its fall.
@@ -186,8 +190,10 @@ fn report(
     run: RunId,
     exit: &RunExit,
     (calls, microdollars): (u64, u64),
+    notifier: &Notifier,
 ) -> Result<(), CliError> {
     if let RunExit::Fault(reason) = exit {
+        notifier.stopped(run, reason);
         return Err(CliError::failed(format!("the engine stopped: {reason}"))
             .hint(format!("nothing that was reported is lost: {}", context.resume(run))));
     }
@@ -203,6 +209,10 @@ fn report(
         output::err("the run was stopped before it began\n");
         return Ok(());
     };
+    match exit {
+        RunExit::Parked { until_ms } => notifier.parked(&state, &parked(&state, *until_ms), *until_ms),
+        other => notifier.left(&state, other),
+    }
     let before = run_before(reader, &state);
     let word = match exit {
         RunExit::Parked { .. } => "waiting",
@@ -210,9 +220,11 @@ fn report(
     };
     let blobs = own.store.blobs.clone();
     let catalogue = claude::catalogue(standing);
-    let model = catalogue.resolve(&standing.settings.claude.model).sent;
+    // Prices of one's own may stand under the id as it is configured.
+    let asked = claude::model(&standing.settings, &catalogue);
+    let model = catalogue.resolve(asked).sent;
     let prices_of = catalogue.as_of().to_string();
-    let price = |prompt, reply| catalogue.cost(&model, &Tokens { prompt, reply, ..Tokens::default() }).microdollars;
+    let price = |prompt, reply| catalogue.cost(asked, &Tokens { prompt, reply, ..Tokens::default() }).microdollars;
     let paid = Paid { calls, microdollars, model: &model, prices_of: &prices_of, price: &price };
     let report = EndReport::new(&state, word, before.as_ref(), &paid, &|payload| blobs.read_value(payload).ok());
     if question::is_question(&state) {

@@ -88,11 +88,10 @@ pub(super) fn tree() -> &'static Node {
     })
 }
 
-/// Whether a key holds a remark. Where a person chooses the names, only a plain value is one: a tool server called
-/// `comments` is a server.
+/// Whether a key holds a remark. Where a person chooses the names, an object is none: a tool server called `comments` is
+/// a server.
 pub(super) fn is_remark(name: &str, value: &Value) -> bool {
-    let is_plain = !value.is_object() && !value.is_array();
-    is_remark_name(name) && is_plain
+    is_remark_name(name) && !value.is_object()
 }
 
 fn is_remark_name(name: &str) -> bool {
@@ -199,6 +198,7 @@ impl Checker<'_> {
             (Value::Object(keys), Some(key)) if inside && key.kind == Kind::Whole => {
                 self.section(node, path, keys);
                 self.address(key, path, keys);
+                self.both_prices(key, path, keys);
             }
             (_, None) => self.fault(path, value, "an object", None),
             (_, Some(key)) => self.leaf(key, path, value),
@@ -216,6 +216,23 @@ impl Checker<'_> {
                 message: "is missing: a model server needs its address".to_owned(),
                 hint: Some(format!("write `\"url\": \"{example}\"` into `{path}`")),
             });
+        }
+    }
+
+    /// With one of the two only, a budget would count with a price that nobody set.
+    fn both_prices(&mut self, key: &Key, path: &KeyPath, keys: &Map<String, Value>) {
+        if key.path != "claude_integration.prices.*" {
+            return;
+        }
+        for name in ["input", "output"] {
+            if keys.get(name).is_none_or(Value::is_null) {
+                self.findings.faults.push(Fault {
+                    path: path.child(name),
+                    whence: self.whence.to_owned(),
+                    message: "is missing: prices of your own need both `input` and `output`".to_owned(),
+                    hint: Some(format!("set both at once: `{path}` to `{{\"input\": 3, \"output\": 15}}`")),
+                });
+            }
         }
     }
 

@@ -43,10 +43,11 @@ pub fn parse(text: &str, file: &Path) -> Result<Document, ConfigError> {
     if text.trim().is_empty() {
         return Ok(document);
     }
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let read = Reader { path: KeyPath::default(), doubles: &mut document.doubles }
-        .deserialize(&mut reader)
-        .and_then(|value| reader.end().map(|()| value));
+    let mut read = value(text, &mut document.doubles);
+    if read.as_ref().is_err_and(|error| error.to_string().starts_with("number out of range")) {
+        document.doubles.clear();
+        read = value(&within_range(text), &mut document.doubles);
+    }
     match read {
         Ok(Value::Object(keys)) => {
             document.keys = keys;
@@ -64,6 +65,44 @@ pub fn parse(text: &str, file: &Path) -> Result<Document, ConfigError> {
             Err(ConfigError::Syntax { file: file.to_owned(), line: error.line(), column: error.column(), message })
         }
     }
+}
+
+fn value(text: &str, doubles: &mut Vec<KeyPath>) -> Result<Value, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Reader { path: KeyPath::default(), doubles }.deserialize(&mut reader)?;
+    reader.end().map(|()| value)
+}
+
+/// The text with numbers that no float holds, as `1e400`, as the largest that one does. They are good JSON, and a key
+/// of somebody else may hold one; nothing of ours takes it. Places of later faults in the same line move by a little.
+fn within_range(text: &str) -> String {
+    const LARGEST: &str = "1.7976931348623157e308";
+    let mut out = String::with_capacity(text.len());
+    let (mut rest, mut in_string) = (text, false);
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '\\' if in_string => rest.chars().take(2).map(char::len_utf8).sum(),
+            '"' => {
+                in_string = !in_string;
+                1
+            }
+            '-' | '0'..='9' if !in_string => {
+                let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+                let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+                if rest[..length].parse::<f64>().is_ok_and(f64::is_infinite) {
+                    out.push_str(if first == '-' { "-" } else { "" });
+                    out.push_str(LARGEST);
+                    rest = &rest[length..];
+                    continue;
+                }
+                length
+            }
+            other => other.len_utf8(),
+        };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    out
 }
 
 /// Builds a value as `serde_json` would, and notes keys that stand twice, which it would pass over in silence.
@@ -157,6 +196,10 @@ mod tests {
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(matches!(parse(&deep, Path::new("c")), Err(ConfigError::Syntax { .. })));
         assert!(parse("\u{feff}{}", Path::new("c")).is_ok());
+        let odd =
+            parse(r#"{"a": 1e400, "b": [-1E+999, "1e400 \\\"1e400"], "c": 1.0, "c": 2}"#, Path::new("c")).unwrap();
+        assert_eq!((&odd.keys["a"], &odd.keys["b"][0]), (&f64::MAX.into(), &f64::MIN.into()));
+        assert_eq!((&odd.keys["b"][1], odd.doubles.len()), (&"1e400 \\\"1e400".into(), 1));
         assert!(parse(" \n", Path::new("c")).unwrap().keys.is_empty());
     }
 }

@@ -9,10 +9,14 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::check::{check, check_value, is_known, nearest_key};
+use super::check::{check, check_value, is_known, known_key, nearest_key};
 use super::document::{CONFIG_BYTES_MAX, parse};
+use super::schema::Kind;
 use super::{ConfigError, KeyPath};
 use crate::os::files;
+
+/// Some editors put this in front of a text.
+const MARK: char = '\u{feff}';
 
 /// What `init` writes when there is no file: valid as it is, every entry a default, a remark where a hand is needed.
 #[must_use]
@@ -35,9 +39,16 @@ pub fn set_key(file: &Path, key: &str, value: &Value) -> Result<(), ConfigError>
     if !findings.faults.is_empty() {
         return Err(ConfigError::Faults(findings.faults));
     }
+    let write_failed = |source| ConfigError::Write { file: file.to_owned(), source };
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        files::make_private_folder(folder).map_err(write_failed)?;
+    }
+    // Two commands at once must not undo each other.
+    let _alone = files::alone_with(file).map_err(write_failed)?;
     let read_failed = |source| ConfigError::Read { file: file.to_owned(), source };
-    let text = files::read_text(file, CONFIG_BYTES_MAX).map_err(read_failed)?;
-    let text = text.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| "{}\n".to_owned());
+    let text = files::read_text(file, CONFIG_BYTES_MAX).map_err(read_failed)?.unwrap_or_default();
+    let inside = text.strip_prefix(MARK).unwrap_or(&text);
+    let text = if inside.trim().is_empty() { format!("{}{{}}\n", &text[..text.len() - inside.len()]) } else { text };
     parse(&text, file)?;
     let changed = with_key(&text, &path, value)
         .map_err(|inside| ConfigError::NoObject { file: file.to_owned(), key: inside.to_string() })?;
@@ -48,11 +59,36 @@ pub fn set_key(file: &Path, key: &str, value: &Value) -> Result<(), ConfigError>
     if !faults.is_empty() {
         return Err(ConfigError::Faults(faults));
     }
-    let write_failed = |source| ConfigError::Write { file: file.to_owned(), source };
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        files::make_private_folder(folder).map_err(write_failed)?;
-    }
     files::write_atomically(file, changed.as_bytes(), files::PRIVATE_FILE_MODE).map_err(write_failed)
+}
+
+/// What a person typed as the value of a key, as the key's kind has it: JSON where it is JSON of that kind, else the words
+/// as they stand. Nothing is refused here.
+#[must_use]
+pub fn typed(key: &str, text: &str) -> Value {
+    let json: Option<Value> = serde_json::from_str(text).ok();
+    let kind = KeyPath::parse(key).and_then(|path| known_key(&path)).map(|key| key.kind);
+    let plain = || Value::String(text.to_owned());
+    match kind {
+        // `7` is a good name for a model.
+        Some(Kind::Text | Kind::Secret | Kind::Url | Kind::Choice(_)) => {
+            json.filter(|value| value.is_string() || value.is_null()).unwrap_or_else(plain)
+        }
+        Some(Kind::TextOrList) => {
+            json.filter(|value| value.is_string() || value.is_null() || value.is_array()).unwrap_or_else(plain)
+        }
+        Some(Kind::TextList | Kind::WordList(_) | Kind::ChoiceList(_)) => match json {
+            Some(value @ (Value::Array(_) | Value::Null | Value::Object(_))) => value,
+            Some(Value::String(one)) => Value::Array(vec![one.into()]),
+            _ => text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect(),
+        },
+        Some(Kind::Bool) => json.unwrap_or_else(|| match text.trim().to_lowercase().as_str() {
+            "true" | "yes" | "on" => true.into(),
+            "false" | "no" | "off" => false.into(),
+            _ => plain(),
+        }),
+        _ => json.unwrap_or_else(plain),
+    }
 }
 
 /// The text with one key set. It must be valid JSON with an object at its top.

@@ -10,10 +10,12 @@ pub mod document;
 pub mod edit;
 pub mod home;
 mod key_path;
+mod later;
 pub mod project;
 pub mod resolve;
 pub mod schema;
 mod secret;
+mod sections;
 pub mod settings;
 pub mod shipped;
 
@@ -26,7 +28,10 @@ pub use home::Home;
 pub use key_path::KeyPath;
 pub use resolve::{Flags, Given, resolve};
 pub use secret::Secret;
-pub use settings::{BudgetSettings, Entry, Limits, Origin, Settings, ToolSettings, WhenLimited};
+pub use settings::{
+    BudgetSettings, Entry, Limits, ModelSettings, NotifySettings, Origin, OwnPrices, Settings, ToolSettings,
+    WhenLimited,
+};
 
 /// How reading or changing the configuration can fail. All of these are for the person to mend: exit code 2.
 #[derive(Debug, thiserror::Error)]

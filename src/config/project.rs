@@ -169,6 +169,15 @@ pub fn make_project(folder: &Path, home: &Home, new_id: Uuid) -> Result<Project,
     Ok(project(folder, id))
 }
 
+/// The configuration file of a project folder that counts: `.ollmcp/config.json`, or `.config/config.json` where only
+/// that is there. Writing the first beside the second would take the second out of use.
+#[must_use]
+pub fn config_file(folder: &Path) -> PathBuf {
+    let first = folder.join(STATE_FOLDER).join("config.json");
+    let second = folder.join(".config").join("config.json");
+    if !first.exists() && second.exists() { second } else { first }
+}
+
 fn project(folder: PathBuf, id: Uuid) -> Project {
     Project { state: folder.join(STATE_FOLDER), folder, id }
 }

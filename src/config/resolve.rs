@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::check::{self, Node, Place, check, check_value, is_remark, tree, whole_number};
+use super::check::{self, Node, Place, check, check_value, tree};
 use super::document::{self, Document};
-use super::schema::{INTERNAL_VARIABLES, KEYS, Key, Kind, OTHER_VARIABLES, Use};
-use super::settings::{BudgetSettings, ClaudeSettings, Limits, Origin, Settings, ToolSettings, WhenLimited};
+use super::later::{idle, notes};
+use super::schema::{INTERNAL_VARIABLES, KEYS, Key, Kind, OTHER_VARIABLES};
+use super::sections::{budget, claude, limits, model_servers, models, notify, section, servers, text, texts, tools};
+use super::settings::{Origin, Settings};
 use super::{ConfigError, Consents, Fault, Home, KeyPath, Secret, consent};
-use crate::domain::kinds::{Grant, TaskKind};
 use crate::domain::nearest::nearest;
-use crate::domain::plan::{ModelServerKind, ModelServerSpec, RepeatClass};
 
 /// What the command line says of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -109,8 +109,16 @@ fn project_layer(given: &Given<'_>, mut read: Document, layers: &mut Layers) -> 
 }
 
 fn path_of(key: &Key) -> KeyPath {
-    KeyPath(key.path.split('.').map(str::to_owned).collect())
+    dotted(key.path)
 }
+
+/// The path of a key without dots in its names.
+fn dotted(path: &str) -> KeyPath {
+    KeyPath(path.split('.').map(str::to_owned).collect())
+}
+
+/// Keys of the prior program, and ours that mean the same.
+const PRIOR_WORDS: [(&str, &str); 1] = [("delegation.max_parallel_tasks", "limits.attempts_max")];
 
 /// The document as it grows, weakest source first.
 #[derive(Debug, Default)]
@@ -206,16 +214,34 @@ impl Layers {
         }
     }
 
+    /// Where a key of the prior program stands for one of ours that nobody has set, ours takes its value and origin.
+    fn prior_words(&mut self) {
+        for (prior, ours) in PRIOR_WORDS {
+            let (prior, ours) = (dotted(prior), dotted(ours));
+            let is_default = self.origins.get(&ours) == Some(&Origin::Default);
+            let value = prior.0.iter().skip(1).try_fold(self.document.get(&prior.0[0]), |at, name| Some(at?.get(name)));
+            if let (true, Some(Some(value)), Some(origin)) = (is_default, value, self.origins.get(&prior)) {
+                let (value, origin) = (value.clone(), origin.clone());
+                self.put(&ours, value, &origin);
+            }
+        }
+    }
+
     fn finish(mut self) -> Result<Settings, ConfigError> {
         if !self.faults.is_empty() {
             return Err(ConfigError::Faults(self.faults));
         }
+        self.prior_words();
         let notes = notes(&self.document, &self.origins);
         let api_key = take_text(&mut self.document, "claude_integration", "api_key").and_then(Secret::new);
         let claude = claude(&self.document, api_key);
         if claude.enabled && claude.api_key.is_none() {
             let way = "set `ANTHROPIC_API_KEY`, or `claude_integration.api_key` in a file that only you can read";
             self.warnings.push(format!("Claude is switched on but there is no key; {way}"));
+        }
+        let models = models(&self.document, &mut self.warnings);
+        if models.first.is_some() && self.document.get("ladders").and_then(|all| all.get("default")).is_some() {
+            self.warnings.push("`model` has no effect: `ladders.default` says which models are asked".to_owned());
         }
         let document = self.document;
         let list = |name: &str| texts(document.get(name));
@@ -224,17 +250,20 @@ impl Layers {
             tools: tools(&document),
             disabled_servers: list("disabledServers"),
             disabled_tools: list("disabledTools"),
-            limits: limits(&document, &self.origins),
+            limits: limits(&document),
             claude,
             budget: budget(&document),
+            notify: notify(&document),
+            models,
             ollama_url: text(&document, "ollama.url").unwrap_or_default(),
             model_servers: model_servers(&document),
-            find_model_servers: at(&document, "find_model_servers") != Some(&Value::Bool(false)),
+            find_model_servers: document.get("find_model_servers") != Some(&Value::Bool(false)),
             ladders: section(&document, "ladders")
                 .map(|(name, rungs)| (name.clone(), texts(Some(rungs))))
                 .filter(|(_, rungs)| !rungs.is_empty())
                 .collect(),
             files: self.files,
+            idle: idle(&document, &self.origins).into_iter().map(|(path, key)| (path, key.doc)).collect(),
             notes,
             warnings: self.warnings,
             needs_consent: self.needs_consent,
@@ -288,174 +317,9 @@ fn ollama_url(text: &str) -> String {
     format!("{scheme}://{host}:{port}{path}")
 }
 
-fn notes(document: &Map<String, Value>, origins: &BTreeMap<KeyPath, Origin>) -> Vec<String> {
-    let mut phases: Vec<(&str, Vec<String>)> = Vec::new();
-    for (path, origin) in origins {
-        let Some(key) = check::known_key(path) else { continue };
-        let Use::Later(phase) = key.used else { continue };
-        let value = path.0.iter().skip(1).try_fold(&document[&path.0[0]], |at, name| at.get(name));
-        let default: Option<Value> = serde_json::from_str(key.default).ok();
-        let is_default = default.is_some() && value == default.as_ref();
-        let is_off = value == Some(&Value::Bool(false));
-        // A variable of another program (`OLLAMA_HOST`) is no wish that was made of this one.
-        let is_foreign = matches!(origin, Origin::Variable(name) if !name.starts_with("OLLMCP_"));
-        if *origin == Origin::Default || is_default || is_off || is_foreign {
-            continue;
-        }
-        match phases.iter_mut().find(|(known, _)| *known == phase) {
-            Some((_, keys)) => keys.push(path.to_string()),
-            None => phases.push((phase, vec![path.to_string()])),
-        }
-    }
-    phases.into_iter().map(|(phase, keys)| note(phase, &keys)).collect()
-}
-
-fn note(phase: &str, keys: &[String]) -> String {
-    const KEYS_SHOWN_MAX: usize = 4;
-    let shown: Vec<String> = keys.iter().take(KEYS_SHOWN_MAX).map(|key| format!("`{key}`")).collect();
-    let more = keys.len().saturating_sub(KEYS_SHOWN_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("not in this version: {phase} ({}{more})", shown.join(", "))
-}
-
-fn at<'a>(document: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    let mut names = key.split('.');
-    let first = document.get(names.next()?)?;
-    names.try_fold(first, |at, name| at.get(name))
-}
-
-fn text(document: &Map<String, Value>, key: &str) -> Option<String> {
-    at(document, key)?.as_str().map(str::to_owned)
-}
-
-fn texts(value: Option<&Value>) -> Vec<String> {
-    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-fn section<'a>(document: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    document.get(name).and_then(Value::as_object).into_iter().flatten().filter(|(name, value)| !is_remark(name, value))
-}
-
 fn take_text(document: &mut Map<String, Value>, section: &str, name: &str) -> Option<String> {
     match document.get_mut(section)?.as_object_mut()?.shift_remove(name)? {
         Value::String(text) => Some(text),
         _ => None,
-    }
-}
-
-fn number(document: &Map<String, Value>, key: &str) -> u64 {
-    let value = at(document, key).and_then(whole_number);
-    value.and_then(|value| u64::try_from(value).ok()).expect("the table gives this key a default and a bound")
-}
-
-fn small(document: &Map<String, Value>, key: &str) -> u32 {
-    u32::try_from(number(document, key)).expect("the table bounds this key")
-}
-
-fn limits(document: &Map<String, Value>, origins: &BTreeMap<KeyPath, Origin>) -> Limits {
-    let own = KeyPath(vec!["limits".into(), "attempts_max".into()]);
-    let prior = at(document, "delegation.max_parallel_tasks").and_then(whole_number);
-    let attempts_max = match prior.and_then(|tasks| u32::try_from(tasks).ok()) {
-        Some(tasks) if origins.get(&own) == Some(&Origin::Default) => tasks,
-        _ => small(document, "limits.attempts_max"),
-    };
-    Limits {
-        attempts_max,
-        tool_start_timeout_s: number(document, "limits.tool_start_timeout_s"),
-        tool_timeout_s: number(document, "limits.tool_timeout_s"),
-        pdf_workers_max: at(document, "limits.pdf_workers_max").map(|_| small(document, "limits.pdf_workers_max")),
-        pdf_memory_mib_max: number(document, "limits.pdf_memory_mib_max"),
-        pdf_timeout_s: number(document, "limits.pdf_timeout_s"),
-        park_wait_s: number(document, "limits.park_wait_s"),
-        model_server_wait_s: number(document, "limits.model_server_wait_s"),
-    }
-}
-
-/// Servers that are switched on: `enabled` wins over `disabled`.
-fn servers(document: &Map<String, Value>) -> Map<String, Value> {
-    let off = texts(document.get("disabledServers"));
-    let is_on = |name: &String, entry: &Value| {
-        let flag = |key: &str| entry.get(key).and_then(Value::as_bool);
-        !off.contains(name) && flag("enabled").unwrap_or(!flag("disabled").unwrap_or(false))
-    };
-    section(document, "mcpServers")
-        .filter(|(name, entry)| is_on(name, entry))
-        .map(|(name, entry)| (name.clone(), entry.clone()))
-        .collect()
-}
-
-/// Model servers with an address; the kind is Ollama's where nothing is said.
-fn model_servers(document: &Map<String, Value>) -> BTreeMap<String, ModelServerSpec> {
-    let word = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).map(str::to_owned);
-    let read = |(name, entry): (&String, &Value)| {
-        let kind = match word(entry, "kind").as_deref() {
-            Some("openai") => ModelServerKind::Openai,
-            _ => ModelServerKind::Ollama,
-        };
-        let spec = ModelServerSpec {
-            kind,
-            url: word(entry, "url")?,
-            key_env: word(entry, "key_env"),
-            slots: entry.get("slots").and_then(whole_number).and_then(|slots| u32::try_from(slots).ok()),
-            schema_bound: word(entry, "schema").map(|way| way == "bind"),
-        };
-        Some((name.clone(), spec))
-    };
-    section(document, "model_servers").filter_map(read).collect()
-}
-
-fn repeat_class(word: &str) -> Option<RepeatClass> {
-    match word {
-        "read" => Some(RepeatClass::Read),
-        "idempotent" => Some(RepeatClass::Idempotent),
-        "unsafe" => Some(RepeatClass::Unsafe),
-        _ => None,
-    }
-}
-
-fn tools(document: &Map<String, Value>) -> BTreeMap<String, ToolSettings> {
-    let read = |entry: &Value| ToolSettings {
-        repeat: entry.get("repeat").and_then(|word| repeat_class(word.as_str()?)),
-        grants: entry
-            .get("grants")
-            .filter(|grants| grants.is_array())
-            .map(|grants| texts(Some(grants)).iter().filter_map(|word| Grant::from_word(word)).collect()),
-        files: texts(entry.get("files")),
-    };
-    section(document, "tools").map(|(name, entry)| (name.clone(), read(entry))).collect()
-}
-
-/// Dollars in millionths.
-fn microdollars(document: &Map<String, Value>, key: &str) -> Option<u64> {
-    // The table bounds it far below what a float counts exactly.
-    at(document, key).and_then(Value::as_f64).map(|usd| (usd * 1e6).round() as u64)
-}
-
-fn budget(document: &Map<String, Value>) -> BudgetSettings {
-    BudgetSettings {
-        day_microdollars_max: microdollars(document, "budget.usd_per_day_max").expect("the table gives it a default"),
-        run_microdollars_max: microdollars(document, "budget.usd_per_run_max"),
-        warn_at_microdollars: microdollars(document, "budget.warn_at_usd"),
-    }
-}
-
-fn claude(document: &Map<String, Value>, api_key: Option<Secret>) -> ClaudeSettings {
-    let critical = at(document, "claude_integration.critical_tasks").filter(|list| list.is_array());
-    ClaudeSettings {
-        enabled: at(document, "claude_integration.enabled") == Some(&Value::Bool(true)),
-        api_key,
-        base_url: text(document, "claude_integration.base_url").unwrap_or_default(),
-        model: text(document, "claude_integration.model").unwrap_or_default(),
-        escalation_threshold: small(document, "claude_integration.escalation_threshold"),
-        calls_per_hour_max: small(document, "claude_integration.max_calls_per_hour"),
-        critical_tasks: critical
-            .map(|list| texts(Some(list)).iter().filter_map(|word| TaskKind::from_word(word)).collect()),
-        escalate_when_unreachable: at(document, "claude_integration.escalate_when_unreachable")
-            == Some(&Value::Bool(true)),
-        when_limited: match text(document, "claude_integration.when_limited").as_deref() {
-            Some("fail") => Some(WhenLimited::Fail),
-            Some("park") => Some(WhenLimited::Park),
-            _ => None,
-        },
     }
 }

@@ -47,7 +47,7 @@ pub enum Use {
     Built,
     /// Checked, and said when it is set to something else than its default: the named phase is not in this version.
     Later(&'static str),
-    /// Checked and kept; belongs to the prior program and has nothing to act on here.
+    /// Checked and kept; belongs to the prior program and has nothing to act on here. Said when it is switched on.
     Kept,
 }
 
@@ -98,6 +98,8 @@ impl Key {
 
 const WHOLE_MAX: i64 = i64::MAX;
 const DAYS_S: i64 = 30 * 24 * 3600;
+/// A price above this is a slip: tokens are counted by the million.
+const PRICE_USD_MAX: f64 = 100_000.0;
 
 /// Kinds of tasks, as `critical_tasks` and `require_approval_for` name them.
 const TASK_KINDS: &[&str] =
@@ -108,7 +110,8 @@ const AGENT_TYPES: &[&str] = &["PLANNER", "SHELL_EXECUTOR", "CODER", "DATABASE_W
 
 const GRANTS: &[&str] = &["read", "write", "database", "shell", "network", "destructive"];
 
-const MODELS: &str = "local models";
+const OLLAMA_ONLY: &str = "Option of Ollama, sent as it is to servers of its kind.";
+const TO_ALL: &str = "Option of Ollama, sent to other local servers too.";
 const VALIDATION: &str = "validation by Claude";
 const PLANNING: &str = "planning by Claude";
 const REMOTE: &str = "remote access";
@@ -216,34 +219,62 @@ pub const KEYS: &[Key] = &[
         "1800",
         "How long a task waits for a model server that is away.",
     ),
-    key("model", Text, "", "Default local model.").later(MODELS),
-    key("systemPrompt", Text, "", "Put before an agent's own prompt.").later(MODELS),
-    key("modelConfig.system_prompt", Text, "", "Another spelling of `systemPrompt`.").later(MODELS),
-    key("modelConfig.num_keep", Integer(-1, WHOLE_MAX), "", "Ollama option.").later(MODELS),
-    key("modelConfig.seed", Integer(i64::MIN, WHOLE_MAX), "", "Ollama option.").later(MODELS),
-    key("modelConfig.num_predict", Integer(-2, WHOLE_MAX), "", "Ollama option: longest answer in tokens.")
-        .later(MODELS),
-    key("modelConfig.top_k", Integer(0, WHOLE_MAX), "", "Ollama option.").later(MODELS),
-    key("modelConfig.top_p", Number(0.0, 1.0), "", "Ollama option.").later(MODELS),
-    key("modelConfig.min_p", Number(0.0, 1.0), "", "Ollama option.").later(MODELS),
-    key("modelConfig.typical_p", Number(0.0, 1.0), "", "Ollama option.").later(MODELS),
-    key("modelConfig.repeat_last_n", Integer(-1, WHOLE_MAX), "", "Ollama option.").later(MODELS),
-    key("modelConfig.temperature", Number(0.0, 10.0), "", "Ollama option.").later(MODELS),
-    key("modelConfig.repeat_penalty", Number(0.0, 100.0), "", "Ollama option.").later(MODELS),
-    key("modelConfig.presence_penalty", Number(-100.0, 100.0), "", "Ollama option.").later(MODELS),
-    key("modelConfig.frequency_penalty", Number(-100.0, 100.0), "", "Ollama option.").later(MODELS),
-    key("modelConfig.stop", TextOrList, "", "Ollama option: texts that end an answer.").later(MODELS),
-    key("modelConfig.num_ctx", Integer(1, WHOLE_MAX), "", "Ollama option: context window in tokens.").later(MODELS),
-    key("modelConfig.num_batch", Integer(1, WHOLE_MAX), "", "Ollama option.").later(MODELS),
-    key("modelSettings.thinkingMode", Bool, "", "Lets models that can reason do so.").later(MODELS),
-    key("modelSettings.showThinking", Bool, "", "Shows their reasoning.").later(MODELS),
+    key(
+        "model",
+        Text,
+        "",
+        "Local model (`SERVER:MODEL`, or one of Ollama's) that stands first on the ladder that is built while none is called `default`.",
+    ),
+    key("systemPrompt", Text, "", "Put before an agent's own prompt, for every model."),
+    key("modelConfig.system_prompt", Text, "", "Another spelling of `systemPrompt`, which goes over it."),
+    key("modelConfig.num_keep", Integer(-1, WHOLE_MAX), "", OLLAMA_ONLY),
+    key(
+        "modelConfig.seed",
+        Integer(i64::MIN, WHOLE_MAX),
+        "",
+        "Seed of every first attempt; each failed one moves it on by one. Below zero: chance. Sent to all local servers.",
+    ),
+    key(
+        "modelConfig.num_predict",
+        Integer(-2, WHOLE_MAX),
+        "",
+        "Longest reply in tokens where the agent's file names no `tokens_max`; below one: the built-in bound. At most half of the window.",
+    ),
+    key("modelConfig.top_k", Integer(0, WHOLE_MAX), "", OLLAMA_ONLY),
+    key("modelConfig.top_p", Number(0.0, 1.0), "", TO_ALL),
+    key("modelConfig.min_p", Number(0.0, 1.0), "", OLLAMA_ONLY),
+    key("modelConfig.typical_p", Number(0.0, 1.0), "", OLLAMA_ONLY),
+    key("modelConfig.repeat_last_n", Integer(-1, WHOLE_MAX), "", OLLAMA_ONLY),
+    key(
+        "modelConfig.temperature",
+        Number(0.0, 10.0),
+        "",
+        "Sent to all local servers; an agent's own temperature goes over it.",
+    ),
+    key("modelConfig.repeat_penalty", Number(0.0, 100.0), "", OLLAMA_ONLY),
+    key("modelConfig.presence_penalty", Number(-100.0, 100.0), "", TO_ALL),
+    key("modelConfig.frequency_penalty", Number(-100.0, 100.0), "", TO_ALL),
+    key("modelConfig.stop", TextOrList, "", "Texts that end an answer. Sent to all local servers."),
+    key(
+        "modelConfig.num_ctx",
+        Integer(1, WHOLE_MAX),
+        "",
+        "Context window in tokens: what is asked for and the most that is used, where the model's own is no smaller. Else it follows the prompt, up to 32768.",
+    ),
+    key("modelConfig.num_batch", Integer(1, WHOLE_MAX), "", OLLAMA_ONLY),
+    key(
+        "modelSettings.thinkingMode",
+        Bool,
+        "",
+        "Whether local models that can reason do so; where nothing is said, only after a failure.",
+    ),
+    key("modelSettings.showThinking", Bool, "", "Shows their reasoning.").later(SESSION),
     key(
         "agentSettings.loopLimit",
         Integer(1, 10_000),
-        "3",
-        "Turns of one attempt where the agent file names no `turns_max`.",
-    )
-    .later(MODELS),
+        "",
+        "Turns of one attempt where the agent file names no `turns_max`; 12 where nothing is said.",
+    ),
     // Claude.
     key("claude_integration.enabled", Bool, "false", "Lets tasks escalate to Claude after counted failures.")
         .variable("OLLMCP_CLAUDE_ENABLED"),
@@ -281,6 +312,33 @@ pub const KEYS: &[Key] = &[
         "Lets a task escalate when its model server is away.",
     ),
     key("claude_integration.when_limited", Choice(&["fail", "park"]), "", "What a task does at a limit."),
+    key(
+        "claude_integration.prices.*",
+        Whole,
+        "",
+        "Prices of your own for a model id, in place of the built-in table's; `ollmcp models claude` prints both.",
+    )
+    .consent(),
+    key("claude_integration.prices.*.input", Number(0.0, PRICE_USD_MAX), "", "US dollars for a million tokens read."),
+    key("claude_integration.prices.*.output", Number(0.0, PRICE_USD_MAX), "", "The same for tokens written."),
+    key(
+        "claude_integration.prices.*.cache_write_5m",
+        Number(0.0, PRICE_USD_MAX),
+        "",
+        "For tokens kept in a cache for five minutes; 1.25 times `input` where nothing is said.",
+    ),
+    key(
+        "claude_integration.prices.*.cache_write_1h",
+        Number(0.0, PRICE_USD_MAX),
+        "",
+        "For tokens kept for an hour; twice `input` where nothing is said.",
+    ),
+    key(
+        "claude_integration.prices.*.cache_read",
+        Number(0.0, PRICE_USD_MAX),
+        "",
+        "For tokens read from a cache; a tenth of `input` where nothing is said.",
+    ),
     key("claude_integration.validation.enabled", Bool, "false", "Lets Claude judge outputs.").later(VALIDATION),
     key(
         "claude_integration.validation.validate_tasks",
@@ -316,7 +374,16 @@ pub const KEYS: &[Key] = &[
     key("hilSettings.enabled", Bool, "false", "Asks before each tool call.")
         .consent()
         .later("asking before each tool call"),
-    key("notify", Text, "", "Command that gets a JSON line when a run ends or waits.").consent().later("notices"),
+    key(
+        "notify",
+        TextOrList,
+        "",
+        "Command that gets a JSON line when a run ends, waits for a person, or the day's cost passes `budget.warn_at_usd`.",
+    )
+    .consent(),
+    key("notify_env_passed", TextList, "[]", "Names of variables that this command is given beside the harmless ones.")
+        .consent(),
+    key("limits.notify_timeout_s", Integer(1, 600), "10", "Time that it has for one notice."),
     key("displaySettings.showToolExecution", Bool, "", "The prior program's screen; `show RUN` lists every call.")
         .kept(),
     key("displaySettings.showMetrics", Bool, "", "The prior program's screen; `show RUN` has the counts.").kept(),
@@ -336,7 +403,7 @@ pub const KEYS: &[Key] = &[
     key("memory.session_ttl_days", Number(0.0, 1e9), "", "Days that one is kept."),
     key("memory.auto_cleanup", Bool, "", "Removes old ones by itself."),
     key("memory.default_domain", Text, "", "Where a note without a place goes."),
-    key("delegation.enabled", Bool, "", "Plans and tasks; here they are how every run works.").kept(),
+    key("delegation.enabled", Bool, "", "Plans and tasks; here they are how every run works, so `true` holds by itself."),
     key("delegation.execution_mode", Text, "", "Order of tasks; here the plan decides.").kept(),
     key(
         "delegation.max_parallel_tasks",

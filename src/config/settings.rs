@@ -14,6 +14,7 @@ use super::{Consent, KeyPath, Secret};
 use crate::domain::kinds::{Grant, TaskKind};
 pub use crate::domain::ladder::WhenLimited;
 use crate::domain::plan::{ModelServerSpec, RepeatClass};
+use crate::domain::sampling::Sampling;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Limits {
     pub park_wait_s: u64,
     /// How long a task waits for a model server that is away.
     pub model_server_wait_s: u64,
+    /// Time for the command of `notify`.
+    pub notify_timeout_s: u64,
 }
 
 /// Corrections for one tool.
@@ -92,6 +95,24 @@ pub struct ClaudeSettings {
     pub escalate_when_unreachable: bool,
     /// What a task does at a limit; `None`: single tasks fail, items wait.
     pub when_limited: Option<WhenLimited>,
+    /// Prices of a person's own, by model id as written.
+    pub prices: BTreeMap<String, OwnPrices>,
+}
+
+/// Prices of a person's own for one model, in millionths of a dollar for a million tokens. What is `None` follows from
+/// `input`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnPrices {
+    /// Tokens read.
+    pub input: u64,
+    /// Tokens written.
+    pub output: u64,
+    /// Tokens kept in a cache for five minutes.
+    pub cache_write_5m: Option<u64>,
+    /// Tokens kept for an hour.
+    pub cache_write_1h: Option<u64>,
+    /// Tokens read from a cache.
+    pub cache_read: Option<u64>,
 }
 
 /// Budgets of paid calls, in millionths of a dollar.
@@ -103,6 +124,34 @@ pub struct BudgetSettings {
     pub run_microdollars_max: Option<u64>,
     /// Of a day's cost: passing it is said.
     pub warn_at_microdollars: Option<u64>,
+}
+
+/// What is set for all local models.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelSettings {
+    /// First on a ladder that is built: `SERVER:MODEL`, or a model of Ollama.
+    pub first: Option<String>,
+    /// Put before an agent's own prompt.
+    pub system_prompt: Option<String>,
+    /// Window in tokens.
+    pub context_tokens: Option<u32>,
+    /// Longest reply in tokens.
+    pub reply_tokens_max: Option<u32>,
+    /// Options of the sampling.
+    pub sampling: Sampling,
+    /// Whether models that can reason do so; `None`: after a failure.
+    pub thinks: Option<bool>,
+    /// Turns of an attempt where the agent's file names none.
+    pub turns_max: Option<u32>,
+}
+
+/// The command that is told of ends, questions and money.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotifySettings {
+    /// Program and arguments; `None`: nobody is told.
+    pub command: Option<Vec<String>>,
+    /// Variables that it is given beside the harmless ones.
+    pub env_passed: Vec<String>,
 }
 
 /// One line of `config show --origin`.
@@ -133,6 +182,10 @@ pub struct Settings {
     pub claude: ClaudeSettings,
     /// Money.
     pub budget: BudgetSettings,
+    /// Who is told when nobody looks.
+    pub notify: NotifySettings,
+    /// How local models are asked.
+    pub models: ModelSettings,
     /// Address of Ollama.
     pub ollama_url: String,
     /// Model servers beside it, by name.
@@ -145,6 +198,8 @@ pub struct Settings {
     pub files: Vec<PathBuf>,
     /// What is switched on and not built yet, one sentence each: shown at the start and in the run's header.
     pub notes: Vec<String>,
+    /// Keys that are set and have nothing to act on here, each with the reason: for `config check`.
+    pub idle: Vec<(KeyPath, &'static str)>,
     /// What is odd but does not stop the start.
     pub warnings: Vec<String>,
     /// A project's file holds values that do not count until a person agrees. They are left out of everything above.
@@ -279,7 +334,8 @@ fn masked(value: &Value) -> Value {
                     ("env" | "headers", Value::Object(inner)) => {
                         Value::Object(inner.iter().map(|(name, value)| (name.clone(), hide(value))).collect())
                     }
-                    ("env" | "headers" | "api_key", value) if !value.is_null() => hide(value),
+                    ("env" | "headers", value) if !value.is_null() => hide(value),
+                    (name, value @ Value::String(_)) if is_secret_name(name) => hide(value),
                     _ => masked(value),
                 };
                 (name.clone(), value)
@@ -287,9 +343,26 @@ fn masked(value: &Value) -> Value {
             Value::Object(hidden.collect())
         }
         Value::Array(list) => Value::Array(list.iter().map(masked).collect()),
+        Value::String(text) if holds_key(text) => Value::String(MASK.into()),
         Value::String(text) => Value::String(without_users(text)),
         other => other.clone(),
     }
+}
+
+/// Whether a key of this name is likely to hold a secret, also one that is misspelt or somebody else's.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let is_name_of_variable = name.ends_with("_env") || name.ends_with("_env_passed");
+    let words = ["api_key", "apikey", "token", "secret", "passw", "credential", "authorization", "private_key"];
+    !is_name_of_variable && words.iter().any(|word| name.contains(word))
+}
+
+/// Whether a text holds a word in the form of a key of a well-known service.
+fn holds_key(text: &str) -> bool {
+    const BEGINNINGS: [&str; 9] = ["sk-", "sk_", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA"];
+    const CHARS_MIN: usize = 12;
+    let words = text.split(|c: char| c.is_whitespace() || "=:,;\"'`&?/".contains(c));
+    words.into_iter().any(|word| word.len() >= CHARS_MIN && BEGINNINGS.iter().any(|start| word.starts_with(start)))
 }
 
 /// Without the name parts of all addresses in a text.
@@ -325,9 +398,22 @@ mod tests {
             ("model_servers.m.url", json!("http://a/?next=http://me:zzsecretzz@host")),
             ("claude_integration.api_key", json!("zzsecretzz")),
             ("claude_integration", json!({ "api_key": "zzsecretzz" })),
+            ("claude_integration.apikey", json!("zzsecretzz")),
+            ("claude_integration.api-key", json!("zzsecretzz")),
+            ("claud_integration", json!({ "API_KEY": "zzsecretzz" })),
+            ("mystery", json!("sk-ant-zzsecretzz")),
+            ("mcpServers.m.args", json!(["--key=sk-ant-zzsecretzz"])),
+            ("bots", json!([{ "botToken": "zzsecretzz" }])),
         ] {
             let told = shown(&KeyPath::parse(key).unwrap(), &value).to_string();
             assert!(!told.contains("zzsecretzz"), "{key}: {told}");
+        }
+        for (key, value) in [
+            ("model_servers.m.key_env", json!("MY_TOKEN")),
+            ("systemPrompt", json!("count the tokens of sk-8")),
+            ("future.tokens_max", json!(7)),
+        ] {
+            assert_eq!(shown(&KeyPath::parse(key).unwrap(), &value), value, "{key}");
         }
         let key = KeyPath::parse("mcpServers.m.env.T").unwrap();
         assert_eq!(shown(&key, &json!("${TOKEN}")), json!("${TOKEN}"), "a name is no secret");

@@ -12,4 +12,5 @@ pub mod nearest;
 pub mod payload;
 pub mod plan;
 pub mod run;
+pub mod sampling;
 pub mod verdict;

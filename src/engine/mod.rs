@@ -24,6 +24,7 @@ use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::agent::AgentSpec;
+use crate::agent::turns::Defaults;
 use crate::database::Databases;
 use crate::domain::event::Stamped;
 use crate::domain::ids::{Digest, RunId};
@@ -174,6 +175,8 @@ pub struct Ports {
     pub staging: Arc<Staging>,
     /// Attempts at once over all runs.
     pub attempts_max: usize,
+    /// What holds for all models where an agent says nothing.
+    pub defaults: Arc<Defaults>,
     /// How long a run that leaves when it waits stays for what time alone frees.
     pub park_wait_ms: u64,
 }

@@ -1,9 +1,9 @@
 //! What all servers write a little differently: figures, windows, arguments of calls. Pure.
 
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::arguments_object;
+use super::{Request, arguments_object};
 
 /// A figure of any kind of number; what is missing, negative or no number is zero, for no answer is worth less for it.
 pub(super) fn figure<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
@@ -28,6 +28,16 @@ pub(super) fn window(tokens: u64) -> Option<u32> {
 /// Servers hold seeds in 32 bits and take the largest for "random": the upper half of what may come is folded away.
 pub(super) fn seed(seed: u64) -> u64 {
     seed % (1 << 31)
+}
+
+/// The seed that is sent: a person's own moved on by what the request says, else the request's.
+pub(super) fn seed_of(request: &Request) -> Option<Value> {
+    let own = request.sampling.seed_of(request.seed.unwrap_or(0));
+    match own {
+        Some(chance) if chance < 0 => Some(json!(chance)),
+        Some(own) => Some(json!(seed(own.unsigned_abs()))),
+        None => request.seed.map(|number| json!(seed(number))),
+    }
 }
 
 /// Arguments of a call as they came: JSON text of an object becomes the object, any other text stays text.

@@ -236,6 +236,7 @@ pub fn cut(text: impl Into<String>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::sampling::Sampling;
     use crate::model::{Message, NoNotices, Speaker, Think, TimeLimits};
 
     fn request(text: &str) -> Request {
@@ -246,6 +247,7 @@ mod tests {
             schema: None,
             think: Think::Unset,
             temperature: None,
+            sampling: Sampling::default(),
             seed: None,
             reply_tokens_max: 100,
             context_tokens: 4_096,

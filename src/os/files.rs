@@ -2,10 +2,11 @@
 //!
 //! Nothing here knows what a file means.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Rights of files that only their owner reads.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
@@ -66,16 +67,38 @@ pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<Option<String>> {
 /// What the system says; the old file stands untouched then.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let path = followed(path)?;
-    let mode = match fs::metadata(&path) {
-        Ok(found) => found.permissions().mode() & 0o7777,
-        Err(_) => mode,
-    };
+    let before = fs::metadata(&path).ok();
+    let mode = before.as_ref().map_or(mode, |found| found.permissions().mode() & 0o7777);
     let folder = folder_of(&path);
     let mut draft = draft_in(folder, bytes)?;
+    if let Some(before) = before {
+        // Where a superuser writes, the file stays its owner's; nobody else may give a file away.
+        let _ = std::os::unix::fs::fchown(draft.as_file(), Some(before.uid()), Some(before.gid()));
+    }
     draft.as_file_mut().set_permissions(Permissions::from_mode(mode))?;
     draft.as_file().sync_all()?;
     draft.persist(&path).map_err(|refused| refused.error)?;
     File::open(folder)?.sync_all()
+}
+
+/// Waits until nobody else changes a file in the way that this function is for: read it, work out the new text, replace
+/// it. It is free again when the value is dropped. A folder that cannot be locked, as on some network disks, is not
+/// waited for.
+///
+/// # Errors
+/// What the system says of the folder; `WouldBlock` when somebody else is not done after ten seconds.
+pub fn alone_with(path: &Path) -> io::Result<File> {
+    const WAIT: Duration = Duration::from_secs(10);
+    const POLL: Duration = Duration::from_millis(20);
+    let folder = File::open(folder_of(&followed(path)?))?;
+    let begun = Instant::now();
+    loop {
+        match folder.try_lock() {
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(folder),
+            Err(TryLockError::WouldBlock) if begun.elapsed() > WAIT => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(POLL),
+        }
+    }
 }
 
 /// Makes a file as a whole if there is none; says whether it did.

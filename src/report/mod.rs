@@ -7,6 +7,7 @@ pub mod item;
 pub mod line;
 pub mod models;
 pub mod money;
+pub mod notice;
 pub mod progress;
 pub mod text;
 pub mod usage;

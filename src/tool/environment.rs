@@ -31,10 +31,8 @@ const PASSED: [&str; 16] = [
 const PASSED_PREFIXES: [&str; 2] = ["LC_", "XDG_"];
 
 /// Picks from `ours` what a server may have.
-pub(super) fn passed(
-    ours: impl Iterator<Item = (OsString, OsString)>,
-    named: &[String],
-) -> BTreeMap<OsString, OsString> {
+#[must_use]
+pub fn passed(ours: impl Iterator<Item = (OsString, OsString)>, named: &[String]) -> BTreeMap<OsString, OsString> {
     ours.filter(|(name, _)| name.to_str().is_some_and(|name| is_passed(name, named))).collect()
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::domain::plan::RepeatClass;
 
 pub mod connection;
-mod environment;
+pub mod environment;
 mod lines;
 mod masking;
 pub mod pool;

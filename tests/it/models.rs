@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::job::{Told, told};
 use crate::model_server::{Model, ModelServer};
 
+mod claude;
 mod first;
 mod list;
 mod probe;

@@ -293,6 +293,11 @@ fn the_page_about_the_socket_is_fresh() {
 }
 
 #[test]
+fn the_page_about_notices_is_fresh() {
+    fresh("docs/reference/notices.md", &ollmcp::report::notice::page());
+}
+
+#[test]
 fn the_page_about_claudes_models_is_fresh() {
     let as_of = Catalogue::on("2026-11-25".parse().unwrap()).as_of();
     let catalogue = Catalogue::on(as_of);
@@ -343,7 +348,11 @@ fn the_page_about_claudes_models_is_fresh() {
     out.push_str(
         "\n## What an escalation costs\n\n\
          2,000 tokens read and 1,000 written: by the prices in the specification of the prior program, and by today's prices of\n\
-         what is sent. Its prices can be set as prices of your own.\n\n\
+         what is sent. Its prices can be set as prices of your own; all money is counted with them then, and\n\
+         `ollmcp models claude` prints them beside the table's:\n\n\
+         ```json\n\
+         {\"claude_integration\": {\"prices\": {\"claude-3-5-sonnet-20241022\": {\"input\": 3, \"output\": 15}}}}\n\
+         ```\n\n\
          | id in the specification | its price | one | ten in 100 tasks | is sent | one today | ten today |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );

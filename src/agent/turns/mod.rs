@@ -21,7 +21,7 @@ use super::grounding::Grounds;
 use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::model::{Message, ModelError, NativeCall, Reply, Request, ResultOf, Speaker, Think};
 
-pub use setup::{Limits, Setup};
+pub use setup::{Defaults, Limits, Setup};
 use views::{READ_RESULT, Views};
 pub use world::{Asked, Called, Tool, World};
 
@@ -291,7 +291,7 @@ impl<'a> Attempt<'a> {
         // From the whole conversation each time: the same results are shortened the same way from turn to turn.
         let mut messages = self.messages.clone();
         let fitted = budget::fit(&mut messages, &tools, &mut self.budget);
-        let context_tokens = fitted.map_err(|why| Ended::Failed(setup::too_long(&why.to_string())))?;
+        let context_tokens = fitted.map_err(|why| Ended::Failed(setup.too_long(&why.to_string())))?;
         Ok(Request {
             model: setup.model.to_owned(),
             messages,
@@ -299,6 +299,7 @@ impl<'a> Attempt<'a> {
             schema: binds.then(|| setup.schema.cloned()).flatten(),
             think: self.think,
             temperature: setup.temperature,
+            sampling: setup.defaults.sampling.clone(),
             seed: Some(setup.complaints.len() as u64),
             reply_tokens_max: setup.reply_tokens_max(),
             context_tokens,

@@ -8,6 +8,7 @@ use super::world::Tool;
 use crate::agent::AgentSpec;
 use crate::agent::prompt::{self, PromptError};
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::sampling::Sampling;
 use crate::model::{Message, ModelError, ModelInfo, Offer, Think, TimeLimits};
 
 /// Window that is asked for where nobody knows how long the model's may be.
@@ -28,6 +29,29 @@ pub struct Limits {
     pub tokens_max: u32,
     /// Time limits of one request.
     pub time: TimeLimits,
+}
+
+/// What a person has set for all models, below what an agent says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Defaults {
+    /// The window to ask for, where the model's own is no smaller.
+    pub context_tokens: Option<u32>,
+    /// Tokens of one reply.
+    pub reply_tokens_max: Option<u32>,
+    /// Replies of one attempt.
+    pub turns_max: Option<u32>,
+    /// Whether models that can reason do so; `None`: after a failure.
+    pub thinks: Option<bool>,
+    /// Options of the sampling.
+    pub sampling: Sampling,
+}
+
+impl Defaults {
+    /// What of it holds for a paid model: windows and options are words of local servers.
+    #[must_use]
+    pub fn for_paid(&self) -> Self {
+        Self { turns_max: self.turns_max, ..Self::default() }
+    }
 }
 
 /// One attempt of a task on a model.
@@ -64,6 +88,8 @@ pub struct Setup<'a> {
     pub complaints: &'a [String],
     /// Sampling temperature.
     pub temperature: Option<f64>,
+    /// What holds where the agent says nothing.
+    pub defaults: &'a Defaults,
     /// Bounds.
     pub limits: Limits,
 }
@@ -76,7 +102,10 @@ impl std::fmt::Debug for Setup<'_> {
 
 impl Setup<'_> {
     pub(super) fn context_tokens_max(&self) -> u32 {
-        self.info.context_tokens_max.unwrap_or(CONTEXT_TOKENS_DEFAULT).min(CONTEXT_TOKENS_MAX)
+        match self.defaults.context_tokens {
+            Some(chosen) => self.info.context_tokens_max.map_or(chosen, |own| own.min(chosen)),
+            None => self.info.context_tokens_max.unwrap_or(CONTEXT_TOKENS_DEFAULT).min(CONTEXT_TOKENS_MAX),
+        }
     }
 
     /// At most half of the window.
@@ -92,10 +121,21 @@ impl Setup<'_> {
     /// Reasoning costs time and is not needed for a first try; after a failure it is what changes.
     pub(super) const fn think(&self) -> Think {
         match self.info.thinking {
-            Some(true) if self.complaints.is_empty() => Think::Off,
-            Some(true) => Think::On,
+            Some(true) => match self.defaults.thinks {
+                Some(true) => Think::On,
+                Some(false) => Think::Off,
+                None if self.complaints.is_empty() => Think::Off,
+                None => Think::On,
+            },
             _ => Think::Unset,
         }
+    }
+
+    /// The failure of a conversation that fits into no window of the model.
+    pub(super) fn too_long(&self, why: &str) -> Failure {
+        let more = if self.defaults.context_tokens.is_some() { ", or raise `modelConfig.num_ctx`" } else { "" };
+        Failure::new(FailureKind::ContextTooSmall, why)
+            .hint(format!("shorten the step's prompt and inputs, or take a model with a larger window{more}"))
     }
 
     /// The first messages, in at most so many characters.
@@ -119,16 +159,14 @@ impl Setup<'_> {
                 PromptError::TaskTooLong { .. } => FailureKind::BadInput,
                 PromptError::NoRoom { .. } => FailureKind::ContextTooSmall,
             };
-            Failure::new(kind, error.to_string()).hint(error.hint())
+            let hint = match (kind, self.defaults.context_tokens) {
+                (FailureKind::ContextTooSmall, Some(_)) => format!("{}, or raise `modelConfig.num_ctx`", error.hint()),
+                _ => error.hint().to_owned(),
+            };
+            Failure::new(kind, error.to_string()).hint(hint)
         })?;
         Ok(built.messages)
     }
-}
-
-/// The failure of a conversation that fits into no window of the model.
-pub(super) fn too_long(why: &str) -> Failure {
-    Failure::new(FailureKind::ContextTooSmall, why)
-        .hint("shorten the step's prompt and inputs, or take a model with a larger window")
 }
 
 /// The failure that a model error is: the one table.

@@ -1,6 +1,6 @@
 //! The first messages of an attempt, made small enough for the model's window.
 
-use super::setup::{Setup, too_long};
+use super::setup::Setup;
 use crate::agent::budget::{self, Budget};
 use crate::domain::failure::Failure;
 use crate::model::{Message, Offer};
@@ -13,6 +13,7 @@ const BUILDS_MAX: u32 = 6;
 /// What an attempt may send.
 pub(super) fn budget(setup: &Setup<'_>) -> Budget {
     let budget = Budget::new(setup.context_tokens_max(), setup.reply_tokens_max());
+    let budget = if setup.defaults.context_tokens.is_some() { budget.whole() } else { budget };
     if setup.tools.is_empty() { budget } else { budget.expecting(RESULTS_TOKENS) }
 }
 
@@ -33,5 +34,5 @@ pub(super) fn prompt(setup: &Setup<'_>, budget: &Budget, native: bool) -> Result
         let share = room.saturating_mul(95) / tokens.max(1);
         chars_max = usize::try_from(chars as u64 * share / 100).unwrap_or(usize::MAX);
     }
-    Err(too_long(&format!("the first messages do not fit into the {room} tokens that the model has for them")))
+    Err(setup.too_long(&format!("the first messages do not fit into the {room} tokens that the model has for them")))
 }

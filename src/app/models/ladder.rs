@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Lists;
 use super::records::Records;
+use super::{Lists, OLLAMA, is_not_there, is_same};
 use crate::app::probe::outcome::Summary;
-use crate::model::{ModelInfo, ModelServers};
+use crate::model::{ModelInfo, ModelServers, split_rung};
 
 /// Rungs of a ladder that is built by itself.
 pub const RUNGS_MAX: usize = 3;
@@ -140,6 +140,30 @@ pub fn propose(candidates: &[Candidate]) -> Proposal {
     proposal
 }
 
+/// Puts the model that the configuration names first: `SERVER:MODEL`, or one of Ollama's. The second value says why it
+/// could not be.
+#[must_use]
+pub fn with_first(mut proposal: Proposal, wanted: Option<&str>, lists: &Lists) -> (Proposal, Option<String>) {
+    let Some(wanted) = wanted else { return (proposal, None) };
+    let is_rung = split_rung(wanted).is_some_and(|(server, _)| lists.contains_key(server));
+    let rung = if is_rung { wanted.to_owned() } else { format!("{OLLAMA}:{wanted}") };
+    if is_not_there(&rung, lists) {
+        let why = format!("`model` names `{wanted}`, and no server has it: the ladder is built without it");
+        return (proposal, Some(why));
+    }
+    let is_it = |other: &String| is_same(other, &rung);
+    proposal.left_out.retain(|(other, _)| !is_it(other));
+    for ladder in [&mut proposal.default, &mut proposal.text].into_iter().filter(|ladder| !ladder.is_empty()) {
+        ladder.retain(|other| !is_it(other));
+        ladder.insert(0, rung.clone());
+        ladder.truncate(RUNGS_MAX);
+    }
+    if proposal.default.is_empty() {
+        proposal.default.push(rung);
+    }
+    (proposal, None)
+}
+
 fn rungs(candidates: &[&Candidate]) -> Vec<String> {
     candidates.iter().map(|one| one.rung.clone()).collect()
 }
@@ -232,6 +256,41 @@ mod tests {
         assert!(proposal.is_weak);
         assert_eq!(proposal.default, ["s:b"]);
         assert_eq!(propose(&[]), Proposal::default());
+    }
+
+    #[test]
+    fn the_configured_model_stands_first_if_a_server_has_it() {
+        let info = |name: &str| ModelInfo { name: name.to_owned(), chat: true, ..ModelInfo::default() };
+        let lists: Lists = [
+            ("ollama".to_owned(), Ok(vec![info("a:1b"), info("b:latest"), info("c:8b")])),
+            ("box".to_owned(), Ok(vec![info("d")])),
+        ]
+        .into();
+        let built = |wanted: Option<&str>, ladder: &[&str]| {
+            let default = ladder.iter().map(|rung| (*rung).to_owned()).collect();
+            with_first(Proposal { default, ..Proposal::default() }, wanted, &lists)
+        };
+        let three = ["ollama:a:1b", "ollama:b:latest", "ollama:c:8b"];
+        for (wanted, first) in [
+            (Some("c:8b"), vec!["ollama:c:8b", "ollama:a:1b", "ollama:b:latest"]),
+            (Some("b"), vec!["ollama:b", "ollama:a:1b", "ollama:c:8b"]),
+            (Some("box:d"), vec!["box:d", "ollama:a:1b", "ollama:b:latest"]),
+            (Some("ollama:a:1b"), three.to_vec()),
+            (None, three.to_vec()),
+        ] {
+            assert_eq!(
+                built(wanted, &three),
+                (
+                    Proposal { default: first.iter().map(|rung| (*rung).to_owned()).collect(), ..Proposal::default() },
+                    None
+                ),
+                "{wanted:?}"
+            );
+        }
+        let (kept, why) = built(Some("gone:1b"), &three);
+        assert_eq!(kept.default, three);
+        assert!(why.unwrap().contains("names `gone:1b`, and no server has it"));
+        assert_eq!(built(Some("box:d"), &[]).0.default, ["box:d"]);
     }
 
     #[test]

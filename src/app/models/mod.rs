@@ -1,5 +1,6 @@
 //! Model servers of the configuration and of a plan, and the ladders that their models make.
 
+pub mod asking;
 pub mod find;
 pub mod first;
 pub mod ladder;
@@ -7,6 +8,7 @@ pub mod prepare;
 pub mod pull;
 pub mod records;
 pub mod survey;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::model::{
 };
 
 pub use prepare::{Prepared, prepare};
+pub use window::with_window;
 
 /// Name of the server that is there by itself.
 pub const OLLAMA: &str = "ollama";

@@ -99,7 +99,10 @@ pub async fn prepare(
     if needs_built {
         // What cannot be read is said by `ollmcp models`; a ladder is built without it.
         let records = Records::load(&standing.home).unwrap_or_default();
-        ladders.built = ladder::propose(&ladder::candidates(&lists, servers, &records)).default;
+        let proposal = ladder::propose(&ladder::candidates(&lists, servers, &records));
+        let (proposal, why) = ladder::with_first(proposal, settings.models.first.as_deref(), &lists);
+        lines.extend(why);
+        ladders.built = proposal.default;
         if ladders.built.is_empty() {
             lines.push("no ladder is configured, and no server has a model that can take part".to_owned());
         } else {

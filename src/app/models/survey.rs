@@ -140,6 +140,8 @@ pub async fn survey(standing: &Standing, finds: bool) -> Result<Survey, Vec<Stri
     });
     let mut lines = join_all(lines).await;
     let proposal = ladder::propose(&ladder::candidates(&lists, &clients, &records));
+    let (proposal, why) = ladder::with_first(proposal, settings.models.first.as_deref(), &lists);
+    notes.extend(why);
     let ladders = ladders(&named(standing), &proposal, &lists, &all);
     let rungs: BTreeMap<String, Vec<String>> = ladders
         .iter()

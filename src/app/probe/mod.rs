@@ -25,7 +25,7 @@ use super::models::records::{Records, RecordsError};
 use super::{SystemClock, now_ms};
 use crate::agent::echo::echo;
 use crate::agent::turns::setup::{CONTEXT_TOKENS_DEFAULT, model_failure};
-use crate::agent::turns::{self, Ended, Limits, Setup};
+use crate::agent::turns::{self, Defaults, Ended, Limits, Setup};
 use crate::config::Home;
 use crate::domain::failure::{Failure, FailureClass, FailureKind};
 use crate::engine::Models as _;
@@ -292,6 +292,7 @@ impl Asking<'_> {
             checks: Vec::new(),
             complaints: &[],
             temperature: self.cases.agent.temperature,
+            defaults: &Defaults::default(),
             limits: Limits {
                 turns_max: TURNS_MAX,
                 calls_max: CALLS_MAX,

@@ -17,6 +17,7 @@ use super::super::watch::runtime;
 use super::find;
 use crate::agent::prompt::{self, Built, TaskPrompt, check_in_words};
 use crate::agent::{AgentSpec, budget};
+use crate::app::models::asking;
 use crate::app::place::Standing;
 use crate::app::servers::gather;
 use crate::domain::nearest::nearest;
@@ -43,7 +44,7 @@ struct Task {
 
 pub(super) fn prompt(context: &Context, args: &AgentShowArgs) -> Result<Exit, CliError> {
     let standing = context.standing_to_start(false)?;
-    let agent = find(&standing, &args.name)?;
+    let agent = &asking::told(&standing.settings, find(&standing, &args.name)?);
     let task = task_of(context, &standing, args, agent)?;
     let offers = offers(&standing, agent)?;
     let built = prompt::build(&TaskPrompt {

@@ -15,7 +15,7 @@ use super::{Act, Complaint, Done, Job, Ready, Recorder, Trial, blocking};
 use crate::agent::AgentSpec;
 use crate::agent::agreement;
 use crate::agent::echo::echo;
-use crate::agent::turns::{self, Ended, Limits, Setup, Tool};
+use crate::agent::turns::{self, Defaults, Ended, Limits, Setup, Tool};
 use crate::domain::command::AttemptEnd;
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::ids::TaskId;
@@ -256,6 +256,7 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
         complaints.iter().filter(|complaint| !is_moot(complaint)).map(|complaint| complaint.text.clone()).collect();
     let is_taken = |path: &str| ports.workspace.join(path).symlink_metadata().is_ok();
     let grounds = [Value::Object(asking.with.clone())];
+    let defaults = if paid.is_some() { ports.defaults.for_paid() } else { (*ports.defaults).clone() };
     let setup = Setup {
         spec: &asking.spec,
         model,
@@ -273,7 +274,8 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
         checks: asking.checks.clone(),
         complaints: &complaints,
         temperature: asking.spec.temperature,
-        limits: limits(step, &asking.spec),
+        defaults: &defaults,
+        limits: limits(step, &asking.spec, &defaults),
     };
     let world = EngineWorld::new(ports, job, trial, on);
     let ended = turns::run(&setup, &world).await;
@@ -292,9 +294,9 @@ fn answers(ports: &Ports, trial: &Trial) -> Vec<(String, String)> {
     trial.answers.iter().filter_map(read).collect()
 }
 
-fn limits(step: &Step, spec: &AgentSpec) -> Limits {
-    let reply_tokens_max = spec.tokens_max.unwrap_or(REPLY_TOKENS_MAX);
-    let turns_max = spec.turns_max.unwrap_or(TURNS_MAX).max(1);
+fn limits(step: &Step, spec: &AgentSpec, defaults: &Defaults) -> Limits {
+    let reply_tokens_max = spec.tokens_max.or(defaults.reply_tokens_max).unwrap_or(REPLY_TOKENS_MAX);
+    let turns_max = spec.turns_max.or(defaults.turns_max).unwrap_or(TURNS_MAX).max(1);
     Limits {
         turns_max,
         calls_max: CALLS_MAX,

@@ -76,6 +76,19 @@ pub struct ModelCard {
     pub prices: PriceList,
 }
 
+impl ModelCard {
+    /// All its ids.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.id).chain(&self.aliases).map(String::as_str)
+    }
+
+    /// Whether it is not there any more on a day.
+    #[must_use]
+    pub fn is_retired(&self, today: Date) -> bool {
+        self.retired.is_some_and(|day| today >= day)
+    }
+}
+
 /// What becomes of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Becomes {
@@ -214,8 +227,23 @@ impl Catalogue {
     #[must_use]
     pub fn prices(&self, id: &str) -> Option<&PriceList> {
         let sent = self.resolve(id).sent;
-        let own = self.own.get(id).or_else(|| self.own.get(&sent));
-        own.or_else(|| self.card(&sent).map(|card| &card.prices))
+        self.own_prices(id).map(|(_, own)| own).or_else(|| self.card(&sent).map(|card| &card.prices))
+    }
+
+    /// A person's own prices for an id, and the id that they were written under: the id itself, another id of the same
+    /// model, or one of what is sent for it.
+    #[must_use]
+    pub fn own_prices(&self, id: &str) -> Option<(&str, &PriceList)> {
+        let sent = self.resolve(id).sent;
+        let ids_of = |id: &str| self.card(id).into_iter().flat_map(ModelCard::ids).map(str::to_owned);
+        let tried =
+            std::iter::once(id.to_owned()).chain(ids_of(id)).chain(std::iter::once(sent.clone())).chain(ids_of(&sent));
+        tried.into_iter().find_map(|id| self.own.get_key_value(&id)).map(|(id, list)| (id.as_str(), list))
+    }
+
+    /// All prices of a person's own, by id as written.
+    pub fn all_own_prices(&self) -> impl Iterator<Item = (&str, &PriceList)> {
+        self.own.iter().map(|(id, list)| (id.as_str(), list))
     }
 
     /// What a request to a model cost.

@@ -28,6 +28,12 @@ impl Rate {
         self.0
     }
 
+    /// From millionths of a dollar for a million tokens.
+    #[must_use]
+    pub const fn from_microdollars(microdollars: u64) -> Self {
+        Self(microdollars)
+    }
+
     /// So many hundredths of it, rounded up.
     #[must_use]
     const fn percent(self, percent: u64) -> Self {

@@ -88,6 +88,7 @@ fn tool(offer: &Offer) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::sampling::Sampling;
     use crate::model::{Message, Speaker, TimeLimits};
 
     fn asked(model: &str) -> Request {
@@ -98,6 +99,7 @@ mod tests {
             schema: Some(json!({ "type": "object", "properties": { "a": { "type": "string" } }, "required": ["a"] })),
             think: Think::Unset,
             temperature: Some(1.5),
+            sampling: Sampling { top_p: Some(0.5), ..Sampling::default() },
             seed: Some(7),
             reply_tokens_max: 10_000,
             context_tokens: 100_000,

@@ -16,11 +16,15 @@ pub(super) fn request(request: &Request) -> Value {
     let mut options = Map::new();
     options.insert("num_ctx".to_owned(), json!(request.context_tokens));
     options.insert("num_predict".to_owned(), json!(request.reply_tokens_max));
+    // Names are Ollama's own. What the request says itself goes over it.
+    if let Ok(Value::Object(set)) = serde_json::to_value(&request.sampling) {
+        options.extend(set);
+    }
     if let Some(temperature) = request.temperature {
         options.insert("temperature".to_owned(), json!(temperature));
     }
-    if let Some(seed) = request.seed {
-        options.insert("seed".to_owned(), json!(reading::seed(seed)));
+    if let Some(seed) = reading::seed_of(request) {
+        options.insert("seed".to_owned(), seed);
     }
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(request.model));

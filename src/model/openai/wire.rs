@@ -16,11 +16,23 @@ pub(super) fn request(request: &Request) -> Value {
     body.insert("stream".to_owned(), json!(true));
     body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
     body.insert("max_tokens".to_owned(), json!(request.reply_tokens_max));
-    if let Some(temperature) = request.temperature {
-        body.insert("temperature".to_owned(), json!(temperature));
+    if let Some(seed) = reading::seed_of(request) {
+        body.insert("seed".to_owned(), seed);
     }
-    if let Some(seed) = request.seed {
-        body.insert("seed".to_owned(), json!(reading::seed(seed)));
+    // The protocol's own words only: a strict server refuses any other.
+    let set = &request.sampling;
+    for (name, value) in [
+        ("temperature", request.temperature.or(set.temperature)),
+        ("top_p", set.top_p),
+        ("presence_penalty", set.presence_penalty),
+        ("frequency_penalty", set.frequency_penalty),
+    ] {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), json!(value));
+        }
+    }
+    if !set.stop.is_empty() {
+        body.insert("stop".to_owned(), json!(set.stop));
     }
     // The protocol has no switch of its own for this; local servers hand these words to the model's template.
     match request.think {

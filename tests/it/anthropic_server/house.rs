@@ -30,6 +30,8 @@ pub(super) struct House {
     pub(super) scripts: Scripts,
     pub(super) record: Arc<Record>,
     pub(super) cache: Cache,
+    /// What is said in place of every list of models.
+    pub(super) listing: Mutex<Option<Answer>>,
 }
 
 impl connection::House for House {
@@ -49,7 +51,16 @@ impl connection::House for House {
                 let (_, ticket) = self.record.arrive(asked);
                 return (refused(refusal.status, &refusal.message, &Answer::default(), &request_id).into(), ticket);
             }
-            Ok(Read::Listing(value)) => Reply::json(200, &value),
+            Ok(Read::Listing(value)) => {
+                let instead = self.listing.lock().unwrap().clone();
+                if let Some(answer) = instead {
+                    let (_, ticket) = self.record.arrive(asked);
+                    let refuse = |status: u16, message: &str| refused(status, message, &answer, &request_id);
+                    let turn = steps::begin(&answer, refuse).await;
+                    return (turn.unwrap_or_else(|| with_id(Reply::json(200, &value), &request_id).into()), ticket);
+                }
+                Reply::json(200, &value)
+            }
             Ok(Read::Chat(classes)) => {
                 asked.is_chat = is_messages;
                 let (asked, ticket) = self.record.arrive(asked);

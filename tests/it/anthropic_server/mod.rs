@@ -64,6 +64,7 @@ impl Setup {
             scripts: Scripts::default(),
             record: Arc::new(Record::new()),
             cache: Cache::new(self.cache_tokens_min),
+            listing: Mutex::default(),
         });
         AnthropicServer { listener: Listener::start(house.clone()), house }
     }
@@ -109,6 +110,11 @@ impl AnthropicServer {
     /// Answers requests. A panic inside fails the test when the server is dropped.
     pub(crate) fn respond(&self, script: impl FnMut(&Asked) -> Answer + Send + 'static) {
         self.house.scripts.set(None, Script::Closure(Box::new(script)));
+    }
+
+    /// Says this to everybody who asks for the list of models, or for one.
+    pub(crate) fn list_with(&self, answer: Answer) {
+        *self.house.listing.lock().unwrap() = Some(answer);
     }
 
     /// As if the network were gone: connections are cut, new ones refused.

@@ -40,6 +40,7 @@ fn request() -> Request {
         schema: None,
         think: Think::Unset,
         temperature: None,
+        sampling: ollmcp::domain::sampling::Sampling::default(),
         seed: None,
         reply_tokens_max: 20_000,
         context_tokens: 200_000,

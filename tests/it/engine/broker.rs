@@ -228,6 +228,7 @@ fn request(model: &str) -> Request {
         schema: None,
         think: Think::Unset,
         temperature: None,
+        sampling: ollmcp::domain::sampling::Sampling::default(),
         seed: None,
         reply_tokens_max: 100,
         context_tokens: 3_000,

@@ -529,6 +529,7 @@ impl World {
             granted_paths: Vec::new(),
             staging: Arc::new(ollmcp::engine::Staging::new(self.staging())),
             attempts_max: self.attempts_max,
+            defaults: Arc::default(),
             park_wait_ms: self.park_wait_ms,
         };
         let engine = Engine::start(ports, BTreeMap::new(), RegistryDoor::default()).await.unwrap();

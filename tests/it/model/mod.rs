@@ -75,6 +75,7 @@ fn request() -> Request {
         schema: None,
         think: Think::Unset,
         temperature: None,
+        sampling: ollmcp::domain::sampling::Sampling::default(),
         seed: None,
         reply_tokens_max: 20_000_000,
         context_tokens: 40_000_000,

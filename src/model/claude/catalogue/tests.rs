@@ -145,6 +145,32 @@ fn a_replaced_id_may_be_priced_under_either_name() {
 }
 
 #[test]
+fn own_prices_hold_under_every_id_of_the_same_model() {
+    let of = |own: &str, asked: &str| {
+        let catalogue = today().with_prices(own, prices("7", "9"));
+        catalogue.own_prices(asked).map(|(id, _)| id.to_owned())
+    };
+    for (own, asked, found) in [
+        ("claude-opus-4-5", "claude-opus-4-5-20251101", true),
+        ("claude-opus-4-5-20251101", "claude-opus-4-5", true),
+        ("claude-3-5-sonnet", "claude-3-5-sonnet-20241022", true),
+        ("claude-sonnet-5-5", "claude-3-5-sonnet-latest", true),
+        ("claude-opus-5-5", "claude-opus-4-5-20250514", true),
+        ("claude-3-5-sonnet-20241022", "claude-sonnet-5-5", false),
+        ("claude-opus-4-5", "claude-opus-4-5-20250514", false),
+    ] {
+        assert_eq!(of(own, asked), found.then(|| own.to_owned()), "{own} for {asked}");
+    }
+    let both =
+        today().with_prices("claude-sonnet-5-5", prices("1", "1")).with_prices("claude-3-5-sonnet", prices("2", "2"));
+    assert_eq!(
+        both.cost("claude-3-5-sonnet-latest", &Tokens::new(1_000_000, 0)).microdollars,
+        2_000_000,
+        "the nearer id"
+    );
+}
+
+#[test]
 fn each_family_takes_what_it_takes() {
     let family = |id: &str| today().family(id);
     assert!(family("claude-sonnet-4-6").takes_sampling && !family("claude-opus-4-7").takes_sampling);

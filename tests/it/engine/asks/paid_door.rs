@@ -46,6 +46,7 @@ fn request(nth: u32) -> PaidRequest {
         schema: None,
         think: Think::Unset,
         temperature: None,
+        sampling: ollmcp::domain::sampling::Sampling::default(),
         seed: None,
         reply_tokens_max: 100,
         context_tokens: 3_000,
