@@ -1,10 +1,12 @@
 //! Claude behind the usage account: nothing is sent that is not reserved, and nothing is told that is not settled.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::fake::{self, FakeClaude, Forms};
 use super::money;
 use super::place::Standing;
 use crate::account::{Account, AccountError, Ask, Decision, Limits, Reached, Reason, Spent as Paid};
@@ -30,6 +32,8 @@ pub struct ClaudeDoor {
     project: String,
     /// For the rung `claude`.
     model: String,
+    /// The scripted one, kept for as long as it is asked.
+    _fake: Option<FakeClaude>,
 }
 
 /// The door, where Claude is switched on and has a key; what a person should know of it, one sentence each.
@@ -46,12 +50,7 @@ pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<S
     let key = Key::api(secret.expose()).ok_or_else(|| {
         refused("the key of Claude cannot be sent".to_owned()).hint("it is one line of letters, digits and signs")
     })?;
-    let today = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date();
-    let catalogue = Arc::new(Catalogue::on(today));
-    let model = match settings.model.as_str() {
-        "" => catalogue.default_model().to_owned(),
-        named => named.to_owned(),
-    };
+    let (catalogue, model) = catalogue_and_model(standing);
     let mut lines = vec![format!(
         "Claude may be asked ({model}): what failing tasks need of the data is sent to {}",
         address.shown()
@@ -62,7 +61,41 @@ pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<S
     lines.extend(account.take_notices());
     let limits = money::limits(&standing.settings, None);
     let project = standing.folder().display().to_string();
-    Ok((Some(Arc::new(ClaudeDoor { claude, account, limits, project, model })), lines))
+    Ok((Some(Arc::new(ClaudeDoor { claude, account, limits, project, model, _fake: None })), lines))
+}
+
+/// The prices of today, and the model of the rung `claude`.
+fn catalogue_and_model(standing: &Standing) -> (Arc<Catalogue>, String) {
+    let today = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date();
+    let catalogue = Arc::new(Catalogue::on(today));
+    let model = match standing.settings.claude.model.as_str() {
+        "" => catalogue.default_model().to_owned(),
+        named => named.to_owned(),
+    };
+    (catalogue, model)
+}
+
+/// The door to the scripted Claude inside the program, whatever the configuration says of Claude: its own address, key
+/// and account, the limits that are given.
+///
+/// # Errors
+/// It cannot be started, or its account cannot be made.
+pub async fn open_fake(
+    standing: &Standing,
+    forms: Forms,
+    folder: &Path,
+    limits: Limits,
+) -> Result<(Arc<ClaudeDoor>, Vec<String>), Failure> {
+    let refused = |why: String| Failure::new(FailureKind::Denied, format!("the fake Claude cannot be started: {why}"));
+    let fake = FakeClaude::start(forms).map_err(|error| refused(error.to_string()))?;
+    let address = claude::address(Some(&fake.url())).map_err(|error| refused(error.to_string()))?;
+    let key = Key::api(fake.key()).ok_or_else(|| refused("its key cannot be sent".to_owned()))?;
+    let (catalogue, model) = catalogue_and_model(standing);
+    let claude = Claude::new(address, Some(key), catalogue).map_err(|error| refused(error.to_string()))?;
+    let account = Account::open(folder).await.map_err(|error| unusable(&error))?;
+    let lines = vec![format!("{} ({model}; its own account in {})", fake::SAID, folder.display())];
+    let project = standing.folder().display().to_string();
+    Ok((Arc::new(ClaudeDoor { claude, account, limits, project, model, _fake: Some(fake) }), lines))
 }
 
 fn unusable(error: &AccountError) -> Failure {

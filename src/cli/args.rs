@@ -146,6 +146,9 @@ pub struct RunArgs {
     /// A name for the run, to be used in place of its id
     #[arg(long)]
     pub name: Option<String>,
+    /// Have every paid call answered by a scripted Claude inside the program: nothing is sent, nothing is paid
+    #[arg(long)]
+    pub fake: bool,
 }
 
 /// A run.

@@ -14,16 +14,21 @@ use super::{output, question};
 use crate::api::server::ControlSocket;
 use crate::app::models::records::Records;
 use crate::app::place::Standing;
-use crate::app::{claude, models, running, store};
+use crate::account::Limits;
+use crate::app::{claude, fake, models, money, running, store};
 use crate::domain::event::{Event, Stamped};
+use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
+use crate::domain::ladder::WhenLimited;
 use crate::domain::plan::Plan;
 use crate::domain::run::RunState;
 use crate::engine::paid::PaidModels;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
 use crate::engine::{EventReader, Ports};
+use crate::model::stand_in;
 use crate::report::end::{self, EndReport};
+use crate::report::escalation::{self, Escalation};
 use crate::report::progress::Progress;
 use crate::report::{detail, line, text};
 
@@ -60,23 +65,57 @@ pub(super) fn asks_yes(question: &str) -> bool {
     std::io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
+/// The plan of a run, and whether its paid calls are answered by the scripted Claude: both are kept with the run.
+fn plan_of(beginning: &Beginning) -> Option<(Arc<Plan>, bool)> {
+    match beginning {
+        Beginning::Existing(state) => Some((state.plan.clone(), state.head.origin.fake)),
+        Beginning::New(first) => match &**first {
+            Event::RunAccepted { plan, origin, .. } => {
+                Plan::try_from((**plan).clone()).ok().map(|plan| (Arc::new(plan), origin.fake))
+            }
+            _ => None,
+        },
+    }
+}
+
+/// Where the paid calls of a run are counted, and within what.
+#[derive(Clone, Debug)]
+struct Paying {
+    account: PathBuf,
+    limits: Limits,
+}
+
+/// The door to Claude for a run: the real one where the configuration has one, or the scripted one.
+fn door(
+    standing: &Standing,
+    plan: &Plan,
+    ports: &Ports,
+    paying: &Paying,
+    is_fake: bool,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<(Option<Arc<claude::ClaudeDoor>>, Vec<String>), CliError> {
+    let refused = |failure: Failure| CliError::usage(failure.message).hint_opt(failure.hint);
+    if !is_fake {
+        return runtime.block_on(claude::open(standing)).map_err(refused);
+    }
+    let forms = fake::Forms::of(plan, &ports.agents);
+    let opened = runtime.block_on(claude::open_fake(standing, forms, &paying.account, paying.limits));
+    let (door, mut lines) = opened.map_err(refused)?;
+    lines.extend(plan.steps().iter().filter(|step| step.kind.writes_rows()).map(|step| {
+        format!("step `{}` writes rows for real, made-up answers among them: give it a database of its own", step.id)
+    }));
+    Ok((Some(door), lines))
+}
+
 /// The ports with the models that the run's plan asks; what a person should know of them is said.
 fn with_models(
     standing: &Standing,
     beginning: &Beginning,
     ports: Ports,
+    paying: &Paying,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<(Ports, BTreeMap<String, String>), CliError> {
-    let plan = match beginning {
-        Beginning::Existing(state) => state.plan.clone(),
-        Beginning::New(first) => match &**first {
-            Event::RunAccepted { plan, .. } => match Plan::try_from((**plan).clone()) {
-                Ok(plan) => Arc::new(plan),
-                Err(_) => return Ok((ports, BTreeMap::new())),
-            },
-            _ => return Ok((ports, BTreeMap::new())),
-        },
-    };
+    let Some((plan, is_fake)) = plan_of(beginning) else { return Ok((ports, BTreeMap::new())) };
     let specs = runtime.block_on(models::find::for_plan(&standing.settings, &plan));
     let (servers, notes) = models::servers(&specs, &standing.environment).map_err(|faults| {
         let mut error = CliError::usage("a model server cannot be asked");
@@ -85,13 +124,11 @@ fn with_models(
     })?;
     let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
     let (door, about) = match asks {
-        true => runtime
-            .block_on(claude::open(standing))
-            .map_err(|failure| CliError::usage(failure.message).hint_opt(failure.hint))?,
+        true => door(standing, &plan, &ports, paying, is_fake, runtime)?,
         false => (None, Vec::new()),
     };
     let has_paid = door.is_some();
-    let prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers, has_paid));
+    let mut prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers, has_paid));
     about.iter().for_each(|line| output::err(&format!("  {line}\n")));
     if !prepared.lines.is_empty() {
         notes.iter().for_each(|text| output::note(text));
@@ -99,6 +136,10 @@ fn with_models(
     }
     if let Some(failure) = prepared.faults.first() {
         return Err(CliError::usage(failure.message.clone()).hint_opt(failure.hint.clone()));
+    }
+    if is_fake && fake::steps_on_stand_ins(&plan, &ports.agents) > 0 {
+        // The limit is there to be met: nobody waits an hour for the next call that is not made.
+        prepared.ladders.when_limited = Some(WhenLimited::Fail);
     }
     let paid = door.map(|door| door as Arc<dyn PaidModels>);
     let ports = Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), paid, ..ports };
@@ -125,8 +166,11 @@ pub(super) fn watch(
     notes.iter().for_each(|text| output::note(text));
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
-    let (ports, digests) = with_models(standing, &beginning, ports, &runtime)?;
-    let (asked, model_servers) = (ports.models.clone(), ports.model_servers.clone());
+    let paying = paying(standing, &own, run, &beginning, &ports)?;
+    let (ports, digests) = with_models(standing, &beginning, ports, &paying, &runtime)?;
+    let (asked, mut model_servers) = (ports.models.clone(), ports.model_servers.clone());
+    // How fast a stand-in is says nothing of any model.
+    model_servers.0.retain(|_, server| server.address() != stand_in::ADDRESS);
     let door = RegistryDoor::default();
     let control =
         ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());
@@ -185,8 +229,40 @@ pub(super) fn watch(
     }
     let exit = exit?;
     own.store.state.settle();
-    report(context, &own, &project.state, run, &exit)?;
-    Ok(Exit::of_run(&exit))
+    report(context, &own, &project.state, run, &exit, &paying)
+}
+
+/// Where a run pays: the person's account, or one of its own below the project's state.
+fn paying(
+    standing: &Standing,
+    own: &OwnStore,
+    run: RunId,
+    beginning: &Beginning,
+    ports: &Ports,
+) -> Result<Paying, CliError> {
+    let limits = money::limits(&standing.settings, None);
+    let Some((plan, true)) = plan_of(beginning) else {
+        return Ok(Paying { account: standing.home.ollmcp.clone(), limits });
+    };
+    let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
+    let account = fake::make_account_folder(&project_of(standing)?.state, run, &heads)?;
+    let limits = match fake::steps_on_stand_ins(&plan, &ports.agents) as u64 {
+        // One call too few, so that the limit is seen at work.
+        steps if steps > 1 => Limits { calls_per_hour_max: steps - 1, ..limits },
+        _ => limits,
+    };
+    Ok(Paying { account, limits })
+}
+
+/// What a run that tries the escalation left in the account; `None` for every other run.
+fn seen(state: &RunState, paying: &Paying) -> Result<Option<Escalation>, CliError> {
+    if state.head.end.is_none() || !escalation::is_trial(state) {
+        return Ok(None);
+    }
+    let runtime = runtime()?;
+    let found = runtime.block_on(fake::look::accounted(&paying.account, state.head.run, &paying.limits));
+    let found = found.map_err(|error| CliError::failed(error.to_string()).hint_opt(error.hint()))?;
+    Ok(Some(Escalation::new(state, found)))
 }
 
 /// Why a run was dropped without a word: the tree's own reason, which may come a moment after its fall.
@@ -195,7 +271,14 @@ async fn why_lost(gave_up: impl Future<Output = String>) -> String {
     reason.unwrap_or_else(|_| "the run registry died".to_owned())
 }
 
-fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &RunExit) -> Result<(), CliError> {
+fn report(
+    context: &Context,
+    own: &OwnStore,
+    folder: &Path,
+    run: RunId,
+    exit: &RunExit,
+    paying: &Paying,
+) -> Result<Exit, CliError> {
     if let RunExit::Fault(reason) = exit {
         return Err(CliError::failed(format!("the engine stopped: {reason}"))
             .hint(format!("nothing that was reported is lost: {}", context.resume(run))));
@@ -210,12 +293,13 @@ fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &R
     };
     let Some(state) = state else {
         output::err("the run was stopped before it began\n");
-        return Ok(());
+        return Ok(Exit::of_run(exit));
     };
     let before = run_before(reader, &state);
     let word = line::state_word(&state.head, false);
     let blobs = own.store.blobs.clone();
-    let report = EndReport::new(&state, word, before.as_ref(), &|payload| blobs.read_value(payload).ok());
+    let mut report = EndReport::new(&state, word, before.as_ref(), &|payload| blobs.read_value(payload).ok());
+    report.escalation = seen(&state, paying)?;
     if question::is_question(&state) {
         question::tell(context, &state, &blobs, &report);
     } else if context.is_json {
@@ -230,7 +314,12 @@ fn report(context: &Context, own: &OwnStore, folder: &Path, run: RunId, exit: &R
     if matches!(exit, RunExit::Waiting | RunExit::Interrupted) {
         output::err(&format!("go on: {}\n", context.resume(run)));
     }
-    Ok(())
+    Ok(match &report.escalation {
+        // It was only tried: what counts is whether all was seen, a task that met the limit included.
+        Some(escalation) if escalation.as_expected => Exit::Complete,
+        Some(_) => Exit::Failed,
+        None => Exit::of_run(exit),
+    })
 }
 
 /// The last ended run of the same plan over the same paths.

@@ -54,6 +54,9 @@ pub struct Origin {
     /// Paths outside the project folder that the person typed: what the run may touch beside the project.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub granted: Vec<String>,
+    /// Paid calls are answered by the scripted Claude inside the program (`--fake`): nothing is sent, nothing is paid.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fake: bool,
 }
 
 impl Origin {

@@ -2,6 +2,7 @@
 
 pub mod detail;
 pub mod end;
+pub mod escalation;
 pub mod item;
 pub mod line;
 pub mod models;

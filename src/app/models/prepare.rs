@@ -9,6 +9,7 @@ use crate::domain::ladder::Ladder;
 use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, StepKind};
 use crate::engine::ladders::is_paid;
 use crate::engine::{AgentCard, Ladders};
+use crate::model::stand_in::{DECLINES, GUESSES};
 use crate::model::{ModelServers, split_rung};
 
 /// What the start of a run finds out about its models.
@@ -104,6 +105,9 @@ pub async fn prepare(
                     format!("{}, or name another ladder; `ollmcp models` shows what there is", how_to_get(rung, specs));
                 faults.push(Failure::new(FailureKind::ModelMissing, message).hint(hint));
             }
+            Ok(ladder) if ladder.paid.is_empty() && is_on_stand_ins(plan, &ladder) => {
+                faults.push(nobody_right(standing, &step.id));
+            }
             Ok(ladder) => lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder)),
             Err(failure) => faults.push(failure),
         }
@@ -111,6 +115,23 @@ pub async fn prepare(
     lines.dedup();
     let digests = super::records::digests(&lists);
     Prepared { ladders, lines, faults, digests }
+}
+
+/// A ladder of stand-ins: nobody on it is ever right.
+fn is_on_stand_ins(plan: &Plan, ladder: &Ladder) -> bool {
+    !ladder.local.is_empty() && ladder.local.iter().all(|rung| plan.raw().is_stand_in(rung))
+}
+
+/// A step on stand-ins has nobody to go on to.
+fn nobody_right(standing: &Standing, step: &crate::domain::ids::StepId) -> Failure {
+    let claude = &standing.settings.claude;
+    let (why, what) = match (claude.enabled, claude.api_key.is_some()) {
+        (false, _) => ("is switched off", "switch it on: ollmcp config set --user claude_integration.enabled true"),
+        (true, false) => ("has no key", "give it one: ANTHROPIC_API_KEY, or `claude_integration.api_key` in the configuration"),
+        (true, true) => ("is not asked here", "let the step ask it"),
+    };
+    let message = format!("step `{step}` stands on stand-ins, which are never right, and Claude {why}");
+    Failure::new(FailureKind::BadInput, message).hint(format!("--fake tries it without a key and without money; else {what}"))
 }
 
 /// What is wrong with a rung, if anything is.
@@ -137,6 +158,7 @@ pub fn how_to_get(rung: &str, specs: &BTreeMap<String, ModelServerSpec>) -> Stri
     match specs.get(server).map(|spec| spec.kind) {
         Some(ModelServerKind::Ollama) => format!("fetch it: ollmcp models pull {rung}"),
         Some(ModelServerKind::Openai) => format!("start `{server}` with it: a server of this kind fetches no models"),
+        Some(ModelServerKind::StandIn) => format!("the models of a stand-in are `{DECLINES}` and `{GUESSES}`"),
         None => format!("declare `{server}` under `model_servers` in the configuration"),
     }
 }
