@@ -91,9 +91,10 @@ pub async fn open_fake(
     let address = claude::address(Some(&fake.url())).map_err(|error| refused(error.to_string()))?;
     let key = Key::api(fake.key()).ok_or_else(|| refused("its key cannot be sent".to_owned()))?;
     let (catalogue, model) = catalogue_and_model(standing);
-    let claude = Claude::new(address, Some(key), catalogue).map_err(|error| refused(error.to_string()))?;
+    let claude = Claude::new(address, Some(key), catalogue.clone()).map_err(|error| refused(error.to_string()))?;
     let account = Account::open(folder).await.map_err(|error| unusable(&error))?;
-    let lines = vec![format!("{} ({model}; its own account in {})", fake::SAID, folder.display())];
+    let mut lines = vec![format!("{} ({model}; its own account in {})", fake::SAID, folder.display())];
+    lines.extend(catalogue.resolve(&model).note());
     let project = standing.folder().display().to_string();
     Ok((Arc::new(ClaudeDoor { claude, account, limits, project, model, _fake: Some(fake) }), lines))
 }

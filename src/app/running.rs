@@ -82,7 +82,9 @@ pub fn ports(
     Ok((ports, tools.notes))
 }
 
-fn cards(standing: &Standing) -> BTreeMap<String, AgentCard> {
+/// Agents by name, as the engine has them.
+#[must_use]
+pub fn cards(standing: &Standing) -> BTreeMap<String, AgentCard> {
     let card = |agent: &crate::agent::AgentSpec| {
         let card = AgentCard {
             text: agent.digest.to_string(),

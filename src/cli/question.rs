@@ -39,8 +39,15 @@ pub(super) fn question(context: &Context, words: &[String]) -> Result<Exit, CliE
     let own = context.own_store(project, "run")?;
     let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
     let Some(head) = heads.iter().rev().find(|head| run::is_same(head, &plan, &inputs, false)) else {
-        let beginning =
-            run::Fresh { plan: &plan, source: QUESTION, inputs, granted: &granted, name: None, fresh: true, fake: false };
+        let beginning = run::Fresh {
+            plan: &plan,
+            source: QUESTION,
+            inputs,
+            granted: &granted,
+            name: None,
+            fresh: true,
+            fake: false,
+        };
         return beginning.start(context, &standing, project, own);
     };
     let run = head.run;

@@ -11,10 +11,10 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::signals::{Ask, Signals};
 use super::{output, question};
+use crate::account::Limits;
 use crate::api::server::ControlSocket;
 use crate::app::models::records::Records;
 use crate::app::place::Standing;
-use crate::account::Limits;
 use crate::app::{claude, fake, models, money, running, store};
 use crate::domain::event::{Event, Stamped};
 use crate::domain::failure::Failure;
@@ -166,11 +166,12 @@ pub(super) fn watch(
     notes.iter().for_each(|text| output::note(text));
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
-    let paying = paying(standing, &own, run, &beginning, &ports)?;
+    let paying = match plan_of(&beginning) {
+        Some((plan, true)) => paying_fake(standing, &own, run, &plan)?,
+        _ => paying(standing),
+    };
     let (ports, digests) = with_models(standing, &beginning, ports, &paying, &runtime)?;
-    let (asked, mut model_servers) = (ports.models.clone(), ports.model_servers.clone());
-    // How fast a stand-in is says nothing of any model.
-    model_servers.0.retain(|_, server| server.address() != stand_in::ADDRESS);
+    let (asked, model_servers) = (ports.models.clone(), ports.model_servers.clone());
     let door = RegistryDoor::default();
     let control =
         ControlSocket::new(socket(&project.state), own.store.state.clone(), own.store.blobs.clone(), door.clone());
@@ -222,7 +223,11 @@ pub(super) fn watch(
     });
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     // What was measured is told by `ollmcp models`; a run does not fail for it.
-    let samples = asked.samples();
+    let mut samples = asked.samples();
+    // How fast a stand-in is says nothing of any model.
+    let is_stand_in =
+        |server: &String| model_servers.0.get(server).is_some_and(|one| one.address() == stand_in::ADDRESS);
+    samples.retain(|samples| !is_stand_in(&samples.server));
     let kept = Records::keep_speeds(&standing.home, &model_servers, &digests, &samples, crate::app::now_ms());
     if let Err(error) = kept {
         tracing::warn!(%error, "how fast the models were is not kept");
@@ -232,26 +237,38 @@ pub(super) fn watch(
     report(context, &own, &project.state, run, &exit, &paying)
 }
 
-/// Where a run pays: the person's account, or one of its own below the project's state.
-fn paying(
-    standing: &Standing,
-    own: &OwnStore,
-    run: RunId,
-    beginning: &Beginning,
-    ports: &Ports,
-) -> Result<Paying, CliError> {
-    let limits = money::limits(&standing.settings, None);
-    let Some((plan, true)) = plan_of(beginning) else {
-        return Ok(Paying { account: standing.home.ollmcp.clone(), limits });
-    };
+/// The person's account.
+fn paying(standing: &Standing) -> Paying {
+    Paying { account: standing.home.ollmcp.clone(), limits: money::limits(&standing.settings, None) }
+}
+
+/// An account of the run's own, below the project's state.
+fn paying_fake(standing: &Standing, own: &OwnStore, run: RunId, plan: &Plan) -> Result<Paying, CliError> {
     let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
     let account = fake::make_account_folder(&project_of(standing)?.state, run, &heads)?;
-    let limits = match fake::steps_on_stand_ins(&plan, &ports.agents) as u64 {
+    let mut limits = money::limits(&standing.settings, None);
+    let steps = fake::steps_on_stand_ins(plan, &running::cards(standing)) as u64;
+    if steps > 1 {
         // One call too few, so that the limit is seen at work.
-        steps if steps > 1 => Limits { calls_per_hour_max: steps - 1, ..limits },
-        _ => limits,
-    };
+        limits.calls_per_hour_max = steps - 1;
+    }
     Ok(Paying { account, limits })
+}
+
+/// Tells once more what a run that has ended came to, where it tries the escalation; `None` for every other run.
+pub(super) fn retell(
+    context: &Context,
+    standing: &Standing,
+    own: &OwnStore,
+    state: &RunState,
+) -> Result<Option<Exit>, CliError> {
+    let Some(end) = state.head.end.filter(|_| escalation::is_trial(state)) else { return Ok(None) };
+    let run = state.head.run;
+    let paying = match state.head.origin.fake {
+        true => paying_fake(standing, own, run, &state.plan)?,
+        false => paying(standing),
+    };
+    report(context, own, &project_of(standing)?.state, run, &RunExit::Ended(end), &paying).map(Some)
 }
 
 /// What a run that tries the escalation left in the account; `None` for every other run.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::SHAPE_VERSION;
-use super::escalation::{Escalation, FAKE_SAID};
 use super::detail::{NotDone, RunDetail, StepLine};
+use super::escalation::{Escalation, FAKE_SAID};
 use super::line::end_word;
 use super::models::ModelWork;
 use crate::domain::ids::{Digest, StepIndex};

@@ -13,9 +13,13 @@ use crate::domain::run::{RunState, Task, TaskPhase};
 /// What is said of a run with `--fake`, at its start and in its report.
 pub const FAKE_SAID: &str = "fake Claude: nothing is sent, nothing is paid";
 
-/// One record of the usage file.
+/// One record of the usage file, with its seven keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct UsageRecord {
+    /// Local time.
+    pub timestamp: String,
+    /// The role that asked.
+    pub task_type: String,
     /// Why Claude was asked.
     pub reason: String,
     /// Tokens in.
@@ -23,12 +27,11 @@ pub struct UsageRecord {
     /// Tokens out.
     pub output_tokens: u64,
     /// Dollars.
-    pub cost_usd: f64,
+    pub cost_estimate: f64,
     /// An answer came.
     pub success: bool,
-    /// The record with its seven keys, as JSON text.
-    pub text: String,
     /// It stands in the file.
+    #[serde(skip)]
     pub is_in_file: bool,
 }
 
@@ -58,6 +61,8 @@ pub struct Try {
     pub paid: bool,
     /// Why it gave nothing; `None`: its answer was accepted, or it was cut off.
     pub failed: Option<String>,
+    /// It was cut off with its process, and counts for nothing.
+    pub cut: bool,
 }
 
 /// A task on stand-ins.
@@ -131,26 +136,32 @@ impl Escalation {
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = "what was seen:\n".to_owned();
+        let mut reasons: Vec<&str> = self.account.records.iter().map(|record| record.reason.as_str()).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        let reason = if reasons.is_empty() { String::new() } else { format!(" ({})", clean(&reasons.join(", "))) };
         for task in &self.tasks {
             out.push_str(&format!("  {}\n", clean(&task.task)));
             for tried in &task.tries {
                 let rung = clean(&tried.rung);
                 out.push_str(&match (&tried.failed, tried.paid) {
+                    _ if tried.cut => format!("    {rung} was cut off, which counts for nothing\n"),
                     (Some(why), false) => format!("    {rung} failed: {}\n", clean(why)),
                     (Some(why), true) if task.is_limited => format!("    {rung} was not asked: {}\n", clean(why)),
                     (Some(why), true) => format!("    {rung} failed: {}\n", clean(why)),
                     (None, true) if task.is_done_by_claude => {
                         format!(
-                            "    {rung} was asked after {}, and its answer passed the checks\n",
+                            "    {rung} was asked after {}{reason}, and its answer passed the checks\n",
                             plural(task.local_failures as u64, "counted failure")
                         )
                     }
-                    (None, _) => format!("    {rung} was cut off\n"),
+                    (None, _) => format!("    {rung} did not end\n"),
                 });
             }
         }
         for record in &self.account.records {
-            out.push_str(&format!("  record: {}\n", clean(&record.text)));
+            let text = serde_json::to_string(record).unwrap_or_default();
+            out.push_str(&format!("  record: {}\n", clean(&text)));
         }
         let Accounted { hour_calls, hour_calls_max, day_microdollars, day_microdollars_max, .. } = &self.account;
         let today = day_microdollars_max.map(|most| {
@@ -191,7 +202,7 @@ fn tried(task: &Task) -> Tried {
             Rung::Local(rung) => (rung.clone(), false),
             Rung::Paid(rung) => (rung.clone(), true),
         };
-        Try { rung, paid, failed }
+        Try { rung, paid, failed, cut: tried.interrupted }
     });
     let is_counted = |tried: &&crate::domain::run::Tried| {
         tried.rung.local().is_some()
@@ -213,7 +224,7 @@ fn tried(task: &Task) -> Tried {
 fn locals_failed(tasks: &[Tried]) -> Expected {
     let not = tasks.iter().find(|task| task.local_failures == 0 || !task.tries.iter().any(|tried| tried.paid));
     Expected {
-        what: "every local model failed, each failure was counted, and the task went on to Claude".to_owned(),
+        what: "the local models failed, each failure was counted, and the task went on to Claude".to_owned(),
         seen: not.is_none(),
         but: not.map(|task| format!("not so with `{}`", task.task)),
     }
@@ -233,7 +244,8 @@ fn calls_are_on_record(tasks: &[Tried], account: &Accounted) -> Expected {
     let done = tasks.iter().filter(|task| task.is_done_by_claude).count();
     let records = &account.records;
     let answered = records.iter().filter(|record| record.success);
-    let is_priced = |record: &UsageRecord| record.input_tokens > 0 && record.output_tokens > 0 && record.cost_usd > 0.0;
+    let is_priced =
+        |record: &UsageRecord| record.input_tokens > 0 && record.output_tokens > 0 && record.cost_estimate > 0.0;
     let but = if records.is_empty() {
         Some("no call is on record".to_owned())
     } else if answered.clone().count() < done {
@@ -245,7 +257,7 @@ fn calls_are_on_record(tasks: &[Tried], account: &Accounted) -> Expected {
     } else {
         None
     };
-    let cost: f64 = records.iter().map(|record| record.cost_usd).sum();
+    let cost: f64 = records.iter().map(|record| record.cost_estimate).sum();
     Expected {
         what: format!(
             "{} in {}, with tokens and price, ${cost:.4} in all",
@@ -262,7 +274,7 @@ fn limit_held(tasks: &[Tried], account: &Accounted) -> Expected {
     let (made, most) = (account.hour_calls, account.hour_calls_max);
     let seen = kept > 0 && made == most && account.records.len() as u64 == most;
     Expected {
-        what: format!("the limit held: {made} of {} an hour, and {} not paid for", plural(most, "call"), plural(kept, "task")),
+        what: format!("the limit held: {made} of {most} calls an hour were made, and {} met it", plural(kept, "task")),
         seen,
         but: (!seen).then(|| "it was not met, or not kept".to_owned()),
     }

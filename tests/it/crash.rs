@@ -7,6 +7,7 @@
 mod claude;
 mod dump;
 mod effects;
+mod escalation_check;
 mod large;
 mod models;
 pub(crate) mod place;

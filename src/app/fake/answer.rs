@@ -32,7 +32,9 @@ fn prompt_of(body: &Value) -> String {
                 out.push('\n');
             }
             Value::Array(list) => list.iter().for_each(|one| add(one, out)),
-            Value::Object(map) => ["text", "content"].iter().filter_map(|key| map.get(*key)).for_each(|one| add(one, out)),
+            Value::Object(map) => {
+                ["text", "content"].iter().filter_map(|key| map.get(*key)).for_each(|one| add(one, out))
+            }
             _ => {}
         }
     }
@@ -95,7 +97,9 @@ impl Answer {
     pub(super) fn events(&self) -> Vec<String> {
         let mut out = vec![
             event(&json!({ "type": "message_start", "message": self.message(json!([]), Value::Null, 1) })),
-            event(&json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } })),
+            event(
+                &json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+            ),
             event(&json!({ "type": "ping" })),
         ];
         let mut rest = self.text.as_str();
@@ -139,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_form_is_filled_in_and_the_stream_is_one_that_the_adapter_reads() {
-        let schema = json!({ "type": "object", "required": ["a"], "properties": { "a": { "type": "string", "enum": ["ä"] } } });
+        let schema =
+            json!({ "type": "object", "required": ["a"], "properties": { "a": { "type": "string", "enum": ["ä"] } } });
         let asked = body(json!({ "output_config": { "format": { "type": "json_schema", "schema": schema } } }));
         let answer = Answer::to(&asked, &Forms::default(), "msg_1".into());
         let events = answer.events();
@@ -152,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_form_of_the_plan_counts_with_the_bounds_that_the_wire_does_not_carry() {
-        let full = json!({ "type": "object", "required": ["n"], "properties": { "n": { "type": "integer", "minimum": 41 } } });
+        let full =
+            json!({ "type": "object", "required": ["n"], "properties": { "n": { "type": "integer", "minimum": 41 } } });
         let mut forms = Forms::default();
         forms.add(json!({ "type": "object" }));
         forms.add(full.clone());

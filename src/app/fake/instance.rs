@@ -102,13 +102,13 @@ impl Maker<'_> {
 
     fn kind(&self, schema: &Map<String, Value>) -> &'static str {
         let known = |word: &str| {
-            ["object", "array", "string", "integer", "number", "boolean", "null"].into_iter().find(|known| *known == word)
+            ["object", "array", "string", "integer", "number", "boolean", "null"]
+                .into_iter()
+                .find(|known| *known == word)
         };
         match schema.get("type") {
             Some(Value::String(word)) => known(word).unwrap_or("string"),
-            Some(Value::Array(words)) => {
-                self.chosen(words).and_then(Value::as_str).and_then(known).unwrap_or("string")
-            }
+            Some(Value::Array(words)) => self.chosen(words).and_then(Value::as_str).and_then(known).unwrap_or("string"),
             _ => {
                 let implied = [
                     ("object", &["properties", "required", "additionalProperties", "minProperties"][..]),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::account::usage_file::{self, FILE_BYTES_MAX};
+use crate::account::usage_file::{self, FILE_BYTES_MAX, Record};
 use crate::account::{Account, AccountError, Limits, USAGE_FILE};
 use crate::domain::ids::RunId;
 use crate::os::files::read_text;
@@ -38,14 +38,15 @@ pub async fn accounted(folder: &Path, run: RunId, limits: &Limits) -> Result<Acc
         if let Some(at) = at {
             in_file.swap_remove(at);
         }
-        let text = record.key();
+        let Record { timestamp, task_type, reason, input_tokens, output_tokens, cost_estimate, success } = record;
         found.records.push(UsageRecord {
-            reason: record.reason,
-            input_tokens: record.input_tokens,
-            output_tokens: record.output_tokens,
-            cost_usd: record.cost_estimate,
-            success: record.success,
-            text,
+            timestamp,
+            task_type,
+            reason,
+            input_tokens,
+            output_tokens,
+            cost_estimate,
+            success,
             is_in_file,
         });
     }

@@ -22,9 +22,9 @@ fn write(hir: &Hir, out: &mut String) -> Option<()> {
         HirKind::Literal(literal) => out.push_str(std::str::from_utf8(&literal.0).ok()?),
         HirKind::Class(Class::Unicode(class)) => {
             // A letter or a digit where there is one: `.` begins with signs that nobody can see.
-            let plain = ['a', 'A', '0'].into_iter().find(|plain| {
-                class.iter().any(|range| range.start() <= *plain && *plain <= range.end())
-            });
+            let plain = ['a', 'A', '0']
+                .into_iter()
+                .find(|plain| class.iter().any(|range| range.start() <= *plain && *plain <= range.end()));
             out.push(plain.or_else(|| class.iter().next().map(|range| range.start()))?);
         }
         HirKind::Class(Class::Bytes(class)) => out.push(char::from(class.iter().next()?.start())),

@@ -84,7 +84,9 @@ fn router(served: Arc<Served>) -> Router {
     Router::new()
         .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(count))
-        .fallback(|| async { refused(StatusCode::NOT_FOUND, "not_found_error", "the fake Claude answers messages alone") })
+        .fallback(|| async {
+            refused(StatusCode::NOT_FOUND, "not_found_error", "the fake Claude answers messages alone")
+        })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(served)
 }
@@ -149,7 +151,9 @@ mod tests {
             model: "claude-haiku-5-5".to_owned(),
             messages: vec![Message::new(Speaker::User, "Go.")],
             tools: Vec::new(),
-            schema: Some(json!({ "type": "object", "required": ["a"], "properties": { "a": { "const": 7, "type": "integer" } } })),
+            schema: Some(
+                json!({ "type": "object", "required": ["a"], "properties": { "a": { "const": 7, "type": "integer" } } }),
+            ),
             think: Think::Unset,
             temperature: None,
             seed: None,

@@ -127,11 +127,14 @@ fn nobody_right(standing: &Standing, step: &crate::domain::ids::StepId) -> Failu
     let claude = &standing.settings.claude;
     let (why, what) = match (claude.enabled, claude.api_key.is_some()) {
         (false, _) => ("is switched off", "switch it on: ollmcp config set --user claude_integration.enabled true"),
-        (true, false) => ("has no key", "give it one: ANTHROPIC_API_KEY, or `claude_integration.api_key` in the configuration"),
+        (true, false) => {
+            ("has no key", "give it one: ANTHROPIC_API_KEY, or `claude_integration.api_key` in the configuration")
+        }
         (true, true) => ("is not asked here", "let the step ask it"),
     };
     let message = format!("step `{step}` stands on stand-ins, which are never right, and Claude {why}");
-    Failure::new(FailureKind::BadInput, message).hint(format!("--fake tries it without a key and without money; else {what}"))
+    Failure::new(FailureKind::BadInput, message)
+        .hint(format!("--fake tries it without a key and without money; else {what}"))
 }
 
 /// What is wrong with a rung, if anything is.

@@ -131,11 +131,16 @@ impl<'a> Walker<'a> {
             return None;
         };
         let fields = self.fields(entries, node.span(), Place::ModelServer, at);
-        let is_stand_in = fields.get("kind").is_some_and(|node| matches!(&node.data, Data::Str(text) if text == STAND_IN));
+        let is_stand_in =
+            fields.get("kind").is_some_and(|node| matches!(&node.data, Data::Str(text) if text == STAND_IN));
         if is_stand_in {
             for word in ["url", "key_env", "slots", "schema"] {
                 if let Some(node) = fields.get(word) {
-                    self.fault(node.span(), &at.key(word), format!("a stand-in is inside the program: it has no `{word}`"));
+                    self.fault(
+                        node.span(),
+                        &at.key(word),
+                        format!("a stand-in is inside the program: it has no `{word}`"),
+                    );
                 }
             }
             return Some(ModelServerSpec::stand_in());

@@ -131,6 +131,7 @@ impl Story {
             project: "p".to_owned(),
             plan_source: "test".to_owned(),
             fresh: false,
+            fake: false,
             name: None,
             granted: Vec::new(),
         };

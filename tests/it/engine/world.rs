@@ -564,6 +564,7 @@ impl Booted {
             project: "p".to_owned(),
             plan_source: "test".to_owned(),
             fresh: false,
+            fake: false,
             name: None,
             granted: Vec::new(),
         };
