@@ -114,13 +114,7 @@ async fn ours(folder: &Path, plan: &Plan) -> Duration {
         attempts_max: PARALLEL,
     };
     let engine = running::start(ports, store.journal.clone(), RegistryDoor::default(), None).await.unwrap();
-    let origin = Origin {
-        project: "bench".to_owned(),
-        plan_source: "bench".to_owned(),
-        fresh: false,
-        name: None,
-        granted: Vec::new(),
-    };
+    let origin = Origin { project: "bench".to_owned(), plan_source: "bench".to_owned(), ..Origin::default() };
     let run = RunId(new_uuid());
     let first = accept(run, plan, Map::new(), origin);
     let begun = Instant::now();

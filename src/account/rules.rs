@@ -13,6 +13,8 @@
 
 use std::fmt;
 
+use crate::domain::money::dollars;
+
 /// The window of the hourly limit.
 pub const HOUR_MS: i64 = 60 * 60 * 1000;
 
@@ -249,15 +251,6 @@ impl fmt::Display for Reached {
             }
         }
     }
-}
-
-/// Money with the decimals that it needs, at least two: `0.10`, `0.0234`.
-#[must_use]
-pub fn dollars(microdollars: u64) -> String {
-    let text = format!("{}.{:06}", microdollars / 1_000_000, microdollars % 1_000_000);
-    let least = text.len() - 4;
-    let kept = text.trim_end_matches('0').len().max(least);
-    text[..kept].to_owned()
 }
 
 #[cfg(test)]

@@ -1,22 +1,27 @@
 //! Claude behind the usage account: nothing is sent that is not reserved, and nothing is told that is not settled.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::fake::{self, FakeClaude, Forms};
+use super::fake::{FAKE_SAID, FakeClaude, Forms};
 use super::money;
 use super::place::Standing;
 use crate::account::{Account, AccountError, Ask, Decision, Limits, Reached, Reason, Spent as Paid};
 use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::ladder::{PaidReason, Unpaid};
+use crate::domain::money::Today;
+use crate::domain::money::dollars;
 use crate::engine::paid::{Bought, PaidModels, PaidRequest};
 use crate::model::bill::{Bill, Spent};
 use crate::model::claude::catalogue::Catalogue;
 use crate::model::claude::{self, Claude};
 use crate::model::key::Key;
 use crate::model::{ModelInfo, ModelServer as _, NoNotices, Request};
+use crate::report::claude_lines;
+use crate::report::text::plural;
 
 /// Bytes of a prompt that make one token at least: no text of ours has fewer.
 const BYTES_OF_TOKEN_MIN: u64 = 2;
@@ -32,17 +37,60 @@ pub struct ClaudeDoor {
     project: String,
     /// For the rung `claude`.
     model: String,
+    today: Mutex<Option<Today>>,
     /// The scripted one, kept for as long as it is asked.
     _fake: Option<FakeClaude>,
 }
 
-/// The door, where Claude is switched on and has a key; what a person should know of it, one sentence each.
+/// Claude as a run finds it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The door, where Claude is switched on and has a key.
+    pub door: Option<Arc<ClaudeDoor>>,
+    /// Why there is none.
+    pub unpaid: Option<Unpaid>,
+    /// What a person should know of it, one line each; the documented one first.
+    pub lines: Vec<String>,
+}
+
+/// What is known of Claude from the configuration alone: nothing is opened and nothing asked.
+#[must_use]
+pub fn look(standing: &Standing) -> Opened {
+    let settings = &standing.settings.claude;
+    let unpaid = match (settings.enabled, &settings.api_key) {
+        (false, _) => Some(Unpaid::Off),
+        (true, None) => Some(Unpaid::NoKey),
+        (true, Some(_)) => None,
+    };
+    let mut lines = Vec::new();
+    match &unpaid {
+        None => {
+            lines.push(claude_lines::enabled(&settings.model, settings.escalation_threshold));
+            lines.extend(catalogue(standing).resolve(&settings.model).note());
+        }
+        Some(Unpaid::NoKey) => lines.push(format!(
+            "warning: Claude is switched on and has no key, so it is left out: {}",
+            Unpaid::NoKey.hint().unwrap_or_default()
+        )),
+        Some(_) => {}
+    }
+    Opened { door: None, unpaid, lines }
+}
+
+/// The models of Claude with the prices that count here today.
+#[must_use]
+pub fn catalogue(_standing: &Standing) -> Catalogue {
+    Catalogue::on(jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date())
+}
+
+/// The door for a run, where Claude is switched on and has a key. `budget_microdollars` is what the person gave this run.
 ///
 /// # Errors
 /// Why it cannot be used, with what to do.
-pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<String>), Failure> {
+pub async fn open(standing: &Standing, budget_microdollars: Option<u64>) -> Result<Opened, Failure> {
     let settings = &standing.settings.claude;
-    let Some(secret) = settings.api_key.as_ref().filter(|_| settings.enabled) else { return Ok((None, Vec::new())) };
+    let opened = look(standing);
+    let Some(secret) = settings.api_key.as_ref().filter(|_| opened.unpaid.is_none()) else { return Ok(opened) };
     let refused = |message: String| Failure::new(FailureKind::BadInput, message);
     let base_url = Some(settings.base_url.as_str()).filter(|text| !text.is_empty());
     let address =
@@ -50,53 +98,50 @@ pub async fn open(standing: &Standing) -> Result<(Option<Arc<ClaudeDoor>>, Vec<S
     let key = Key::api(secret.expose()).ok_or_else(|| {
         refused("the key of Claude cannot be sent".to_owned()).hint("it is one line of letters, digits and signs")
     })?;
-    let (catalogue, model) = catalogue_and_model(standing);
-    let mut lines = vec![format!(
-        "Claude may be asked ({model}): what failing tasks need of the data is sent to {}",
-        address.shown()
-    )];
-    lines.extend(catalogue.resolve(&model).note());
-    let claude = Claude::new(address, Some(key), catalogue).map_err(|error| refused(error.to_string()))?;
+    let claude =
+        Claude::new(address, Some(key), Arc::new(catalogue(standing))).map_err(|error| refused(error.to_string()))?;
     let account = money::open(standing).await.map_err(|error| unusable(&error))?;
+    let limits = money::limits(&standing.settings, budget_microdollars);
+    let mut lines = opened.lines;
+    lines.push(format!(
+        "Claude may be asked: what tasks need of the data is then sent to {}; {}",
+        claude.address(),
+        limits_text(&limits)
+    ));
     lines.extend(account.take_notices());
-    let limits = money::limits(&standing.settings, None);
     let project = standing.folder().display().to_string();
-    Ok((Some(Arc::new(ClaudeDoor { claude, account, limits, project, model, _fake: None })), lines))
+    let model = settings.model.clone();
+    let door = ClaudeDoor { claude, account, limits, project, model, today: Mutex::default(), _fake: None };
+    Ok(Opened { door: Some(Arc::new(door)), unpaid: None, lines })
 }
 
-/// The prices of today, and the model of the rung `claude`.
-fn catalogue_and_model(standing: &Standing) -> (Arc<Catalogue>, String) {
-    let today = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system()).date();
-    let catalogue = Arc::new(Catalogue::on(today));
-    let model = match standing.settings.claude.model.as_str() {
-        "" => catalogue.default_model().to_owned(),
-        named => named.to_owned(),
-    };
-    (catalogue, model)
-}
-
-/// The door to the scripted Claude inside the program, whatever the configuration says of Claude: its own address, key
-/// and account, the limits that are given.
+/// The door to the scripted Claude inside the program, whatever the configuration says of Claude: it has its own address,
+/// key and account, and keeps to the limits that are given.
 ///
 /// # Errors
 /// It cannot be started, or its account cannot be made.
-pub async fn open_fake(
-    standing: &Standing,
-    forms: Forms,
-    folder: &Path,
-    limits: Limits,
-) -> Result<(Arc<ClaudeDoor>, Vec<String>), Failure> {
+pub async fn open_fake(standing: &Standing, forms: Forms, folder: &Path, limits: Limits) -> Result<Opened, Failure> {
     let refused = |why: String| Failure::new(FailureKind::Denied, format!("the fake Claude cannot be started: {why}"));
     let fake = FakeClaude::start(forms).map_err(|error| refused(error.to_string()))?;
     let address = claude::address(Some(&fake.url())).map_err(|error| refused(error.to_string()))?;
     let key = Key::api(fake.key()).ok_or_else(|| refused("its key cannot be sent".to_owned()))?;
-    let (catalogue, model) = catalogue_and_model(standing);
-    let claude = Claude::new(address, Some(key), catalogue.clone()).map_err(|error| refused(error.to_string()))?;
-    let account = Account::open(folder).await.map_err(|error| unusable(&error))?;
-    let mut lines = vec![format!("{} ({model}; its own account in {})", fake::SAID, folder.display())];
+    let catalogue = Arc::new(catalogue(standing));
+    let model = standing.settings.claude.model.clone();
+    let mut lines = vec![format!("{FAKE_SAID} ({model}; {})", limits_text(&limits))];
     lines.extend(catalogue.resolve(&model).note());
+    lines.push(format!("its calls are counted in an account of the run's own: {}", folder.display()));
+    let claude = Claude::new(address, Some(key), catalogue).map_err(|error| refused(error.to_string()))?;
+    let account = Account::open(folder).await.map_err(|error| unusable(&error))?;
     let project = standing.folder().display().to_string();
-    Ok((Arc::new(ClaudeDoor { claude, account, limits, project, model, _fake: Some(fake) }), lines))
+    let door = ClaudeDoor { claude, account, limits, project, model, today: Mutex::default(), _fake: Some(fake) };
+    Ok(Opened { door: Some(Arc::new(door)), unpaid: None, lines })
+}
+
+/// `at most 50 calls an hour and $10.00 a day, $2.00 this run`.
+fn limits_text(limits: &Limits) -> String {
+    let day = limits.day_microdollars_max.map_or_else(String::new, |max| format!(" and ${} a day", dollars(max)));
+    let run = limits.run_microdollars_max.map_or_else(String::new, |max| format!(", ${} this run", dollars(max)));
+    format!("at most {} an hour{day}{run}", plural(limits.calls_per_hour_max, "call"))
 }
 
 fn unusable(error: &AccountError) -> Failure {
@@ -108,7 +153,8 @@ fn unusable(error: &AccountError) -> Failure {
 }
 
 fn limited(reached: &Reached) -> Failure {
-    Failure::new(FailureKind::Limited, reached.to_string()).hint(reached.hint()).until(reached.frees_at_ms)
+    let failure = Failure::new(FailureKind::Limited, reached.to_string()).of_check(Some(reached.bound()));
+    failure.hint(reached.hint()).until(reached.frees_at_ms)
 }
 
 impl ClaudeDoor {
@@ -128,7 +174,11 @@ impl ClaudeDoor {
             project: self.project.clone(),
             agent: asked.agent,
             model: self.claude.catalogue().resolve(&model).sent,
-            reason: if asked.is_critical { Reason::Critical } else { Reason::Fallback },
+            reason: match asked.reason {
+                PaidReason::Fallback => Reason::Fallback,
+                PaidReason::Critical => Reason::Critical,
+                PaidReason::UserRequested => Reason::UserRequested,
+            },
             microdollars: most.microdollars,
             limits: self.limits,
         };
@@ -144,9 +194,13 @@ impl ClaudeDoor {
             Spent::Exactly(_) => self.account.settle(reservation, &paid).await,
             Spent::AtLeast(_) | Spent::Unknown => self.account.unknown(reservation).await,
         };
-        if let Err(error) = settled {
+        match settled {
+            Ok(settled) => {
+                let today = Today { calls: settled.today_calls, microdollars: settled.today_microdollars };
+                *self.today.lock().unwrap_or_else(PoisonError::into_inner) = Some(today);
+            }
             // It counts at its reservation until the account can be written again.
-            tracing::warn!(%error, "a paid call could not be settled");
+            Err(error) => tracing::warn!(%error, "a paid call could not be settled"),
         }
         match billed.outcome {
             Ok(reply) => Bought::Reply(Box::new(reply), paid.microdollars),
@@ -182,6 +236,10 @@ impl PaidModels for ClaudeDoor {
             name,
             ..ModelInfo::default()
         }
+    }
+
+    fn today(&self) -> Option<Today> {
+        *self.today.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn buy(&self, request: PaidRequest) -> BoxFuture<'_, Bought> {

@@ -15,7 +15,9 @@ use crate::domain::nearest::nearest;
     before_help = "Example: ollmcp run pdf_tables -i folder=invoices -i database=sqlite:invoices.db",
     after_help = "A question in words is answered from the files of this folder, by a local model that only reads:\n  \
         ollmcp \"Which of the invoices in January are from Rosen Bakery?\"\n\
-        Claude, and goals that need a plan, are not in this version.",
+        Claude is asked after two failed answers, where it is switched on; a question that begins with `claude:` asks it \
+        first.\n\
+        Goals that need a plan are not in this version.",
     disable_help_subcommand = true,
     subcommand_required = false
 )]
@@ -29,6 +31,12 @@ pub struct Args {
     /// Print JSON on standard output
     #[arg(long, global = true)]
     pub json: bool,
+    /// Before a question, or with `run`: ask Claude first, not only after local models have failed
+    #[arg(long)]
+    pub claude: bool,
+    /// Before a question, or with `run` and `resume`: what paid calls of this run may cost, in US dollars
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget: Option<String>,
     /// What to do
     #[command(subcommand)]
     pub verb: Option<Verb>,
@@ -46,7 +54,7 @@ pub enum Verb {
     Run(RunArgs),
     /// Go on with a run that has not ended
     #[command(before_help = "Example: ollmcp resume last")]
-    Resume(RunName),
+    Resume(ResumeArgs),
     /// Say everything that is wrong with a plan file
     #[command(before_help = "Example: ollmcp validate plans/pdf_tables.yaml")]
     Validate(PlanName),
@@ -146,9 +154,26 @@ pub struct RunArgs {
     /// A name for the run, to be used in place of its id
     #[arg(long)]
     pub name: Option<String>,
+    /// Ask Claude first, not only after local models have failed
+    #[arg(long)]
+    pub claude: bool,
+    /// What paid calls of this run may cost, in US dollars
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget: Option<String>,
     /// Have every paid call answered by a scripted Claude inside the program: nothing is sent, nothing is paid
     #[arg(long)]
     pub fake: bool,
+}
+
+/// Words of `resume`.
+#[derive(Debug, ClapArgs)]
+pub struct ResumeArgs {
+    /// Id, unique beginning of an id, name, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// What paid calls of this run may cost from now on in all, in US dollars
+    #[arg(long, value_name = "DOLLARS")]
+    pub budget: Option<String>,
 }
 
 /// A run.

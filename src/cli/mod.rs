@@ -4,6 +4,7 @@ mod access;
 mod agents;
 mod answer;
 mod args;
+mod asked;
 mod budget;
 mod call;
 mod cancel;
@@ -22,6 +23,7 @@ mod ls;
 mod models;
 mod offline;
 mod output;
+mod paying;
 mod plan_source;
 mod question;
 mod resume;
@@ -29,11 +31,13 @@ mod rows;
 mod run;
 mod show;
 mod signals;
+mod start;
 mod tool_server;
 mod tools;
 mod validate;
 mod verify;
 mod watch;
+mod wish;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -46,6 +50,7 @@ pub use exit::Exit;
 
 use context::Context;
 use error::CliError;
+use wish::Wish;
 
 /// Runs a command line and gives the exit code of the process.
 #[must_use]
@@ -144,19 +149,17 @@ fn install_panic_hook() {
 }
 
 fn dispatch(args: Args, environment: BTreeMap<String, String>) -> Result<Exit, CliError> {
-    let Args { verb, config, trust_project_config, json } = args;
-    let Some(verb) = verb else {
-        // The interactive session is a later part; until then the help says what there is.
-        if json {
-            CliError::usage("no verb is given").hint("`ollmcp --help` lists the verbs").print_json();
-        }
-        output::err(&Args::command().render_help().to_string());
-        return Ok(Exit::Usage);
-    };
+    let Args { verb, config, trust_project_config, json, claude, budget } = args;
+    let wish = Wish::of(claude, budget.as_deref())?;
+    let has_config = config.is_some();
     let context = Context { environment, config, trust_project_config, is_json: json };
+    let Some(verb) = verb else { return start::start(&context, has_config) };
+    if wish != Wish::default() && !matches!(verb, Verb::Run(_) | Verb::Resume(_) | Verb::Question(_)) {
+        return Err(CliError::usage("`--claude` and `--budget` belong to `run`, `resume` and questions"));
+    }
     match verb {
-        Verb::Run(args) => run::run(&context, args),
-        Verb::Resume(args) => resume::resume(&context, &args),
+        Verb::Run(args) => run::run(&context, args, wish),
+        Verb::Resume(args) => resume::resume(&context, &args, wish),
         Verb::Validate(args) => validate::validate(&context, &args),
         Verb::Explain(args) => explain::explain(&context, &args),
         Verb::Ls(args) => ls::ls(&context, &args),
@@ -178,6 +181,6 @@ fn dispatch(args: Args, environment: BTreeMap<String, String>) -> Result<Exit, C
         Verb::Completion(args) => Ok(completion::completion(&args)),
         Verb::ToolServer(args) => tool_server::tool_server(&context, &args),
         Verb::Debug(args) => Ok(debug::debug(&args)),
-        Verb::Question(words) => question::question(&context, &words),
+        Verb::Question(words) => question::question(&context, &words, wish),
     }
 }

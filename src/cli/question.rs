@@ -8,6 +8,7 @@ use super::args::asked;
 use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
+use super::wish::Wish;
 use super::{output, plan_source, run, watch};
 use crate::app::place::Standing;
 use crate::domain::run::{RunState, TaskPhase};
@@ -24,8 +25,9 @@ const QUESTION_CHARS_MAX: usize = 20_000;
 /// Paths outside the project that one question may name.
 const PATHS_MAX: usize = 20;
 
-pub(super) fn question(context: &Context, words: &[String]) -> Result<Exit, CliError> {
+pub(super) fn question(context: &Context, words: &[String], wish: Wish) -> Result<Exit, CliError> {
     let question = asked(words)?;
+    let (question, wish) = wished(&question, wish)?;
     if question.chars().count() > QUESTION_CHARS_MAX {
         return Err(CliError::usage(format!("the question is longer than {QUESTION_CHARS_MAX} characters"))
             .hint("put what it is about into a file, and name the file"));
@@ -38,16 +40,11 @@ pub(super) fn question(context: &Context, words: &[String]) -> Result<Exit, CliE
     let granted = named_outside(&standing, &question);
     let own = context.own_store(project, "run")?;
     let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
-    let Some(head) = heads.iter().rev().find(|head| run::is_same(head, &plan, &inputs, false)) else {
-        let beginning = run::Fresh {
-            plan: &plan,
-            source: QUESTION,
-            inputs,
-            granted: &granted,
-            name: None,
-            fresh: true,
-            fake: false,
-        };
+    let Some(head) =
+        heads.iter().rev().find(|head| run::is_same(head, &plan, &inputs, false) && head.origin.claude == wish.claude)
+    else {
+        let granted = &granted;
+        let beginning = run::Fresh { plan: &plan, source: QUESTION, inputs, granted, name: None, fresh: true, wish };
         return beginning.start(context, &standing, project, own);
     };
     let run = head.run;
@@ -59,7 +56,22 @@ pub(super) fn question(context: &Context, words: &[String]) -> Result<Exit, CliE
         context.command(&format!("cancel {}", run.short())),
     ));
     let granted = state.head.origin.granted_paths();
-    watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted)
+    let budget_microdollars = wish.budget_microdollars;
+    let beginning = Beginning::Existing { run: Box::new(state), budget_microdollars };
+    watch::watch(context, &standing, own, run, beginning, &granted)
+}
+
+/// A question that begins with `claude:` asks for Claude; the word is no part of it.
+fn wished(question: &str, wish: Wish) -> Result<(String, Wish), CliError> {
+    const WORD: &str = "claude:";
+    let Some(rest) = question.get(..WORD.len()).filter(|head| head.eq_ignore_ascii_case(WORD)) else {
+        return Ok((question.to_owned(), wish));
+    };
+    let question = question[rest.len()..].trim();
+    if question.is_empty() {
+        return Err(CliError::usage("nothing is asked behind `claude:`"));
+    }
+    Ok((question.to_owned(), Wish { claude: true, ..wish }))
 }
 
 /// Whether a run answers a question in words.

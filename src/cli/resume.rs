@@ -1,15 +1,23 @@
 //! `resume`: goes on with a run that has not ended.
 
 use super::access::find_run;
-use super::args::RunName;
+use super::args::ResumeArgs;
 use super::context::{Context, project_of};
 use super::error::CliError;
 use super::exit::Exit;
 use super::plan_source::servers_are_there;
+use super::wish::Wish;
 use super::{output, watch};
 use crate::engine::supervisor::Beginning;
 
-pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError> {
+pub(super) fn resume(context: &Context, args: &ResumeArgs, before: Wish) -> Result<Exit, CliError> {
+    if before.claude {
+        return Err(CliError::usage(
+            "`--claude` belongs to `run` and to questions: a run keeps what it was begun with",
+        ));
+    }
+    let own = Wish::of(false, args.budget.as_deref())?;
+    let budget_microdollars = own.budget_microdollars.or(before.budget_microdollars);
     let standing = context.standing_to_start(false)?;
     let project = project_of(&standing)?;
     let own = context.own_store(project, "resume")?;
@@ -35,5 +43,6 @@ pub(super) fn resume(context: &Context, args: &RunName) -> Result<Exit, CliError
     servers_are_there(&standing, &state)?;
     let granted = state.head.origin.granted_paths();
     output::err(&format!("run {} · {} goes on\n", run.short(), state.plan.name()));
-    watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted)
+    let beginning = Beginning::Existing { run: Box::new(state), budget_microdollars };
+    watch::watch(context, &standing, own, run, beginning, &granted)
 }

@@ -10,6 +10,7 @@ use super::context::{Context, OwnStore, project_of, quoted};
 use super::error::CliError;
 use super::exit::Exit;
 use super::plan_source::{FoundAndRead, find_and_read};
+use super::wish::Wish;
 use super::{output, watch};
 use crate::app::databases;
 use crate::app::place::Standing;
@@ -29,7 +30,13 @@ use crate::report::text;
 /// Longest name of a run.
 const NAME_CHARS_MAX: usize = 60;
 
-pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
+pub(super) fn run(context: &Context, args: RunArgs, before: Wish) -> Result<Exit, CliError> {
+    let own = Wish::of(args.claude, args.budget.as_deref())?;
+    let wish = Wish {
+        claude: own.claude || before.claude,
+        budget_microdollars: own.budget_microdollars.or(before.budget_microdollars),
+        fake: args.fake,
+    };
     args.name.as_deref().map_or(Ok(()), usable_name)?;
     let standing = context.standing_to_start(true)?;
     let project = project_of(&standing)?;
@@ -39,7 +46,7 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
     addresses_fit(&standing, &plan, &inputs)?;
     let own = context.own_store(project, "run")?;
     let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
-    let unfinished = heads.iter().rev().find(|head| is_same(head, &plan, &inputs, args.fake));
+    let unfinished = heads.iter().rev().find(|head| is_same(head, &plan, &inputs, wish.fake));
     if let Some(head) = unfinished.filter(|_| !args.new) {
         let run = head.run;
         if !watch::asks_yes(&format!("run {} of the same plan and inputs has not ended. Go on with it?", run.short())) {
@@ -49,10 +56,12 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
         }
         let state = own.store.state.reader().run(run).map_err(|error| CliError::failed(error.to_string()))?;
         let state = state.ok_or_else(|| CliError::failed("the state store lost the run"))?;
-        return watch::watch(context, &standing, own, run, Beginning::Existing(Box::new(state)), &granted);
+        let budget_microdollars = wish.budget_microdollars;
+        let beginning = Beginning::Existing { run: Box::new(state), budget_microdollars };
+        return watch::watch(context, &standing, own, run, beginning, &granted);
     }
-    let (name, fresh, fake) = (args.name, args.fresh, args.fake);
-    let fresh = Fresh { plan: &plan, source: &source, inputs, granted: &granted, name, fresh, fake };
+    let (name, fresh) = (args.name, args.fresh);
+    let fresh = Fresh { plan: &plan, source: &source, inputs, granted: &granted, name, fresh, wish };
     fresh.start(context, &standing, project, own)
 }
 
@@ -68,8 +77,8 @@ pub(super) struct Fresh<'a> {
     pub(super) name: Option<String>,
     /// Nothing is taken over from earlier runs.
     pub(super) fresh: bool,
-    /// Paid calls are answered by the scripted Claude.
-    pub(super) fake: bool,
+    /// What is asked of Claude.
+    pub(super) wish: Wish,
 }
 
 impl Fresh<'_> {
@@ -88,7 +97,9 @@ impl Fresh<'_> {
             fresh: self.fresh,
             name: self.name,
             granted: self.granted.iter().filter_map(|path| path.to_str()).map(str::to_owned).collect(),
-            fake: self.fake,
+            claude: self.wish.claude,
+            budget_microdollars: self.wish.budget_microdollars,
+            fake: self.wish.fake,
         };
         output::err(&format!("run {} · {}\n", run.short(), text::plan_text(self.plan.name(), self.source)));
         for (name, value) in &self.inputs {
@@ -133,8 +144,10 @@ fn again(args: &RunArgs) -> String {
     let inputs: String = args.input.iter().map(|word| format!(" -i {}", quoted(word))).collect();
     let fresh = if args.fresh { " --fresh" } else { "" };
     let name = args.name.as_ref().map_or_else(String::new, |name| format!(" --name {}", quoted(name)));
+    let claude = if args.claude { " --claude" } else { "" };
+    let budget = args.budget.as_ref().map_or_else(String::new, |budget| format!(" --budget {}", quoted(budget)));
     let fake = if args.fake { " --fake" } else { "" };
-    format!("run --new {}{inputs}{fresh}{name}{fake}", quoted(&args.plan))
+    format!("run --new {}{inputs}{fresh}{name}{claude}{budget}{fake}", quoted(&args.plan))
 }
 
 /// An unfinished run of the same plan and inputs. One with a fake Claude and one without are never the same.

@@ -1,34 +1,33 @@
 //! A run in the foreground: engine, progress, signals, end report.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::asked::{begun, with_models};
 use super::context::{Context, OwnStore, project_of, socket};
 use super::error::CliError;
 use super::exit::Exit;
+use super::paying::Paying;
 use super::signals::{Ask, Signals};
 use super::{output, question};
-use crate::account::Limits;
 use crate::api::server::ControlSocket;
 use crate::app::models::records::Records;
 use crate::app::place::Standing;
-use crate::app::{claude, fake, models, money, running, store};
-use crate::domain::event::{Event, Stamped};
-use crate::domain::failure::Failure;
+use crate::app::{claude, running, store};
+use crate::domain::event::Stamped;
 use crate::domain::ids::RunId;
-use crate::domain::ladder::WhenLimited;
-use crate::domain::plan::Plan;
 use crate::domain::run::RunState;
+use crate::engine::EventReader;
 use crate::engine::paid::PaidModels;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
-use crate::engine::{EventReader, Ports};
-use crate::model::stand_in;
+use crate::model::{Tokens, stand_in};
+use crate::report::claude_lines::ClaudeLines;
 use crate::report::end::{self, EndReport};
-use crate::report::escalation::{self, Escalation};
+use crate::report::escalation::is_trial;
+use crate::report::money::Paid;
 use crate::report::progress::Progress;
 use crate::report::{detail, line, text};
 
@@ -38,12 +37,24 @@ const RUNTIME_LIMIT: Duration = Duration::from_secs(2);
 /// How long the tree's reason for giving up is waited for.
 const REASON_LIMIT: Duration = Duration::from_secs(1);
 
+/// Tells what is durable: the documented lines, and the progress.
 #[derive(Debug)]
-struct ProgressReader(Arc<Progress>);
+struct Teller {
+    progress: Arc<Progress>,
+    lines: Mutex<ClaudeLines>,
+    /// Known as soon as the run's models are.
+    paid: OnceLock<Arc<dyn PaidModels>>,
+}
 
-impl EventReader for ProgressReader {
+impl EventReader for Teller {
     fn durable(&self, state: &RunState, events: &[Stamped]) {
-        self.0.take_up(state, events);
+        let today = || self.paid.get().and_then(|paid| paid.today());
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        for stamped in events {
+            let told = lines.take_up(state, &stamped.event, &today);
+            told.iter().for_each(|line| self.progress.line(line));
+        }
+        self.progress.take_up(state, events);
     }
 }
 
@@ -65,87 +76,6 @@ pub(super) fn asks_yes(question: &str) -> bool {
     std::io::stdin().lock().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-/// The plan of a run, and whether its paid calls are answered by the scripted Claude: both are kept with the run.
-fn plan_of(beginning: &Beginning) -> Option<(Arc<Plan>, bool)> {
-    match beginning {
-        Beginning::Existing(state) => Some((state.plan.clone(), state.head.origin.fake)),
-        Beginning::New(first) => match &**first {
-            Event::RunAccepted { plan, origin, .. } => {
-                Plan::try_from((**plan).clone()).ok().map(|plan| (Arc::new(plan), origin.fake))
-            }
-            _ => None,
-        },
-    }
-}
-
-/// Where the paid calls of a run are counted, and within what.
-#[derive(Clone, Debug)]
-struct Paying {
-    account: PathBuf,
-    limits: Limits,
-}
-
-/// The door to Claude for a run: the real one where the configuration has one, or the scripted one.
-fn door(
-    standing: &Standing,
-    plan: &Plan,
-    ports: &Ports,
-    paying: &Paying,
-    is_fake: bool,
-    runtime: &tokio::runtime::Runtime,
-) -> Result<(Option<Arc<claude::ClaudeDoor>>, Vec<String>), CliError> {
-    let refused = |failure: Failure| CliError::usage(failure.message).hint_opt(failure.hint);
-    if !is_fake {
-        return runtime.block_on(claude::open(standing)).map_err(refused);
-    }
-    let forms = fake::Forms::of(plan, &ports.agents);
-    let opened = runtime.block_on(claude::open_fake(standing, forms, &paying.account, paying.limits));
-    let (door, mut lines) = opened.map_err(refused)?;
-    lines.extend(plan.steps().iter().filter(|step| step.kind.writes_rows()).map(|step| {
-        format!("step `{}` writes rows for real, made-up answers among them: give it a database of its own", step.id)
-    }));
-    Ok((Some(door), lines))
-}
-
-/// The ports with the models that the run's plan asks; what a person should know of them is said.
-fn with_models(
-    standing: &Standing,
-    beginning: &Beginning,
-    ports: Ports,
-    paying: &Paying,
-    runtime: &tokio::runtime::Runtime,
-) -> Result<(Ports, BTreeMap<String, String>), CliError> {
-    let Some((plan, is_fake)) = plan_of(beginning) else { return Ok((ports, BTreeMap::new())) };
-    let specs = runtime.block_on(models::find::for_plan(&standing.settings, &plan));
-    let (servers, notes) = models::servers(&specs, &standing.environment).map_err(|faults| {
-        let mut error = CliError::usage("a model server cannot be asked");
-        error.hints.extend(faults);
-        error
-    })?;
-    let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
-    let (door, about) = match asks {
-        true => door(standing, &plan, &ports, paying, is_fake, runtime)?,
-        false => (None, Vec::new()),
-    };
-    let has_paid = door.is_some();
-    let mut prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers, has_paid));
-    about.iter().for_each(|line| output::err(&format!("  {line}\n")));
-    if !prepared.lines.is_empty() {
-        notes.iter().for_each(|text| output::note(text));
-        prepared.lines.iter().for_each(|line| output::err(&format!("  {line}\n")));
-    }
-    if let Some(failure) = prepared.faults.first() {
-        return Err(CliError::usage(failure.message.clone()).hint_opt(failure.hint.clone()));
-    }
-    if is_fake && fake::steps_on_stand_ins(&plan, &ports.agents) > 0 {
-        // The limit is there to be met: nobody waits an hour for the next call that is not made.
-        prepared.ladders.when_limited = Some(WhenLimited::Fail);
-    }
-    let paid = door.map(|door| door as Arc<dyn PaidModels>);
-    let ports = Ports { model_servers: servers, ladders: Arc::new(prepared.ladders), paid, ..ports };
-    Ok((ports, prepared.digests))
-}
-
 /// Works on a run until it ends, waits for a person or is stopped; prints the end report.
 pub(super) fn watch(
     context: &Context,
@@ -157,7 +87,8 @@ pub(super) fn watch(
 ) -> Result<Exit, CliError> {
     let project = project_of(standing)?;
     let progress = Arc::new(Progress::new(output::is_terminal()));
-    let readers: Vec<Arc<dyn EventReader>> = vec![Arc::new(ProgressReader(progress.clone()))];
+    let teller = Arc::new(Teller { progress: progress.clone(), lines: Mutex::default(), paid: OnceLock::new() });
+    let readers: Vec<Arc<dyn EventReader>> = vec![teller.clone()];
     let (ports, notes) = running::ports(standing, &own.store, granted, readers).map_err(|faults| {
         let mut error = CliError::failed("cannot start");
         error.hints.extend(faults);
@@ -166,11 +97,13 @@ pub(super) fn watch(
     notes.iter().for_each(|text| output::note(text));
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
-    let paying = match plan_of(&beginning) {
-        Some((plan, true)) => paying_fake(standing, &own, run, &plan)?,
-        _ => paying(standing),
-    };
+    let (plan, origin) = begun(&beginning).ok_or_else(|| CliError::failed("the run has no plan that can be read"))?;
+    let paying = Paying::of(standing, &own, run, &plan, &origin)?;
     let (ports, digests) = with_models(standing, &beginning, ports, &paying, &runtime)?;
+    if let Some(paid) = &ports.paid {
+        // It is set once, here.
+        let _ = teller.paid.set(paid.clone());
+    }
     let (asked, model_servers) = (ports.models.clone(), ports.model_servers.clone());
     let door = RegistryDoor::default();
     let control =
@@ -219,7 +152,8 @@ pub(super) fn watch(
         if let Err(error) = own.store.journal.close().await {
             output::err(&format!("error: {error}\n"));
         }
-        Ok::<_, CliError>(exit)
+        let paid = paying.spent(run).await;
+        Ok::<_, CliError>((exit, paid))
     });
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     // What was measured is told by `ollmcp models`; a run does not fail for it.
@@ -232,54 +166,23 @@ pub(super) fn watch(
     if let Err(error) = kept {
         tracing::warn!(%error, "how fast the models were is not kept");
     }
-    let exit = exit?;
+    let (exit, paid) = exit?;
     own.store.state.settle();
-    report(context, &own, &project.state, run, &exit, &paying)
+    report(context, standing, &own, run, &exit, &paying, paid)
 }
 
-/// The person's account.
-fn paying(standing: &Standing) -> Paying {
-    Paying { account: standing.home.ollmcp.clone(), limits: money::limits(&standing.settings, None) }
-}
-
-/// An account of the run's own, below the project's state.
-fn paying_fake(standing: &Standing, own: &OwnStore, run: RunId, plan: &Plan) -> Result<Paying, CliError> {
-    let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
-    let account = fake::make_account_folder(&project_of(standing)?.state, run, &heads)?;
-    let mut limits = money::limits(&standing.settings, None);
-    let steps = fake::steps_on_stand_ins(plan, &running::cards(standing)) as u64;
-    if steps > 1 {
-        // One call too few, so that the limit is seen at work.
-        limits.calls_per_hour_max = steps - 1;
-    }
-    Ok(Paying { account, limits })
-}
-
-/// Tells once more what a run that has ended came to, where it tries the escalation; `None` for every other run.
+/// Tells once more what a run that has ended came to, where it only tries the escalation; `None` for every other run.
 pub(super) fn retell(
     context: &Context,
     standing: &Standing,
     own: &OwnStore,
     state: &RunState,
 ) -> Result<Option<Exit>, CliError> {
-    let Some(end) = state.head.end.filter(|_| escalation::is_trial(state)) else { return Ok(None) };
+    let Some(end) = state.head.end.filter(|_| is_trial(state)) else { return Ok(None) };
     let run = state.head.run;
-    let paying = match state.head.origin.fake {
-        true => paying_fake(standing, own, run, &state.plan)?,
-        false => paying(standing),
-    };
-    report(context, own, &project_of(standing)?.state, run, &RunExit::Ended(end), &paying).map(Some)
-}
-
-/// What a run that tries the escalation left in the account; `None` for every other run.
-fn seen(state: &RunState, paying: &Paying) -> Result<Option<Escalation>, CliError> {
-    if state.head.end.is_none() || !escalation::is_trial(state) {
-        return Ok(None);
-    }
-    let runtime = runtime()?;
-    let found = runtime.block_on(fake::look::accounted(&paying.account, state.head.run, &paying.limits));
-    let found = found.map_err(|error| CliError::failed(error.to_string()).hint_opt(error.hint()))?;
-    Ok(Some(Escalation::new(state, found)))
+    let paying = Paying::of(standing, own, run, &state.plan, &state.head.origin)?;
+    let paid = runtime()?.block_on(paying.spent(run));
+    report(context, standing, own, run, &RunExit::Ended(end), &paying, paid).map(Some)
 }
 
 /// Why a run was dropped without a word: the tree's own reason, which may come a moment after its fall.
@@ -290,11 +193,12 @@ async fn why_lost(gave_up: impl Future<Output = String>) -> String {
 
 fn report(
     context: &Context,
+    standing: &Standing,
     own: &OwnStore,
-    folder: &Path,
     run: RunId,
     exit: &RunExit,
     paying: &Paying,
+    (calls, microdollars): (u64, u64),
 ) -> Result<Exit, CliError> {
     if let RunExit::Fault(reason) = exit {
         return Err(CliError::failed(format!("the engine stopped: {reason}"))
@@ -305,7 +209,7 @@ fn report(
         None => reader.run(run)?,
         Some(why) => {
             output::note(&format!("the state store could not be written ({why}); it is made anew at the next start"));
-            store::run_of_journal(folder, run)?
+            store::run_of_journal(&project_of(standing)?.state, run)?
         }
     };
     let Some(state) = state else {
@@ -315,8 +219,13 @@ fn report(
     let before = run_before(reader, &state);
     let word = line::state_word(&state.head, false);
     let blobs = own.store.blobs.clone();
-    let mut report = EndReport::new(&state, word, before.as_ref(), &|payload| blobs.read_value(payload).ok());
-    report.escalation = seen(&state, paying)?;
+    let catalogue = claude::catalogue(standing);
+    let model = catalogue.resolve(&standing.settings.claude.model).sent;
+    let prices_of = catalogue.as_of().to_string();
+    let price = |prompt, reply| catalogue.cost(&model, &Tokens { prompt, reply, ..Tokens::default() }).microdollars;
+    let paid = Paid { calls, microdollars, model: &model, prices_of: &prices_of, price: &price };
+    let mut report = EndReport::new(&state, word, before.as_ref(), &paid, &|payload| blobs.read_value(payload).ok());
+    report.escalation = paying.seen(&state)?;
     if question::is_question(&state) {
         question::tell(context, &state, &blobs, &report);
     } else if context.is_json {

@@ -450,6 +450,8 @@ fn claude(document: &Map<String, Value>, api_key: Option<Secret>) -> ClaudeSetti
         calls_per_hour_max: small(document, "claude_integration.max_calls_per_hour"),
         critical_tasks: critical
             .map(|list| texts(Some(list)).iter().filter_map(|word| TaskKind::from_word(word)).collect()),
+        escalate_when_unreachable: at(document, "claude_integration.escalate_when_unreachable")
+            == Some(&Value::Bool(true)),
         when_limited: match text(document, "claude_integration.when_limited").as_deref() {
             Some("fail") => Some(WhenLimited::Fail),
             Some("park") => Some(WhenLimited::Park),

@@ -88,6 +88,8 @@ pub struct ClaudeSettings {
     pub calls_per_hour_max: u32,
     /// Kinds that escalate after one failure; `None`: the table of task kinds decides.
     pub critical_tasks: Option<Vec<TaskKind>>,
+    /// A task escalates where no local model's server answers.
+    pub escalate_when_unreachable: bool,
     /// What a task does at a limit; `None`: single tasks fail, items wait.
     pub when_limited: Option<WhenLimited>,
 }

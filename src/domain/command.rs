@@ -15,6 +15,8 @@ pub enum Command {
     Resume {
         /// The process before ended without saying so.
         unclean: bool,
+        /// The budget that the person sets anew, in millionths of a dollar.
+        budget_microdollars: Option<u64>,
     },
     /// The condition holds and the list is known.
     OpenStep {

@@ -39,7 +39,7 @@ impl Stamped {
 }
 
 /// Where a run comes from and how it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Id of the project.
     pub project: String,
@@ -54,6 +54,12 @@ pub struct Origin {
     /// Paths outside the project folder that the person typed: what the run may touch beside the project.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub granted: Vec<String>,
+    /// The person asked for Claude (`--claude`, or a goal that begins with `claude:`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claude: bool,
+    /// What its paid calls may cost in millionths of a dollar (`--budget`); `None`: what is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_microdollars: Option<u64>,
     /// Paid calls are answered by the scripted Claude inside the program (`--fake`): nothing is sent, nothing is paid.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fake: bool,
@@ -163,6 +169,9 @@ pub enum Event {
     RunResumed {
         /// The process before ended without saying so.
         unclean: bool,
+        /// The budget that the person set anew, in millionths of a dollar.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget_microdollars: Option<u64>,
     },
     /// Step: pending → open.
     StepOpened {

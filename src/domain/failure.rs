@@ -210,6 +210,9 @@ pub struct Failure {
     /// What a model said last, in one line, at most [`SAID_CHARS_MAX`]; for people, and never evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
+    /// Why Claude was not asked for the task that ended so; `None`: it was, or no model was to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<String>,
 }
 
 /// Longest quote of a model that a failure keeps.
@@ -230,6 +233,7 @@ impl Failure {
             of_tool: false,
             until_ms: None,
             said: None,
+            unasked: None,
         }
     }
 

@@ -7,15 +7,18 @@
 //! | transient | no such rung | wait for a model server, then the task fails as transient |
 //! | transient, of a tool | tries used up | the task fails |
 //! | transient, of the rung (no such model, window too small) | a rung behind | that one, uncounted; without one the task fails |
+//! | transient | no such rung, `escalate_when_unreachable`, a paid rung left | the next paid rung |
 //! | limit of paid calls | `park`, and it frees by itself | the same rung again then, uncounted |
-//! | limit of paid calls | else, a local rung behind | that one, uncounted; without one the task fails |
+//! | limit of paid calls | else, a local rung left | that one, uncounted; without one the task fails |
 //! | wrong | count below the threshold | one local rung on; the last local rung repeats |
-//! | wrong | count at the threshold, a paid rung left | the next paid rung |
+//! | wrong | count at the threshold, or Claude was asked for, a paid rung left | the next paid rung |
+//! | wrong | the same, no paid rung left, but a limit was met and a local rung is left | that one |
 //! | wrong | no paid rung, count at the larger of threshold and local rungs | the task fails |
 //! | wrong | no rung at all (the task needs no model) | the task fails |
 //! | permanent, refused | | the task fails |
 //!
-//! So by default **two failures go to a paid rung, one failure of a critical task does**.
+//! So by default **two failures go to a paid rung, one failure of a critical task does**, and where a person asked for
+//! Claude a task begins there.
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +60,73 @@ pub enum WhenLimited {
     Park,
 }
 
+/// Why a paid rung is climbed, as the record of each call says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaidReason {
+    /// The counted failures of other rungs.
+    #[default]
+    Fallback,
+    /// The task is critical: one counted failure is enough.
+    Critical,
+    /// A person asked for it: it is the first rung.
+    UserRequested,
+}
+
+impl PaidReason {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    const fn is_fallback(&self) -> bool {
+        matches!(self, Self::Fallback)
+    }
+
+    /// The word in records and lines.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fallback => "fallback",
+            Self::Critical => "critical",
+            Self::UserRequested => "user_requested",
+        }
+    }
+}
+
+/// Why a ladder has no paid rung.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unpaid {
+    /// Claude is switched off.
+    Off,
+    /// It is on and has no key.
+    NoKey,
+    /// The step says `claude: false`.
+    ByStep,
+    /// The step, or something that it uses, stays with local models; why, for people.
+    LocalOnly(String),
+}
+
+impl std::fmt::Display for Unpaid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("Claude is off"),
+            Self::NoKey => f.write_str("Claude has no key"),
+            Self::ByStep => f.write_str("the step says `claude: false`"),
+            Self::LocalOnly(why) => write!(f, "local only: {why}"),
+        }
+    }
+}
+
+impl Unpaid {
+    /// What to do where Claude is wanted.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Off => Some("ollmcp config set --user claude_integration.enabled true"),
+            Self::NoKey => Some("set ANTHROPIC_API_KEY; `ollmcp doctor` checks it"),
+            Self::ByStep | Self::LocalOnly(_) => None,
+        }
+    }
+}
+
 impl WhenLimited {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
     const fn is_fail(&self) -> bool {
@@ -82,6 +152,15 @@ pub struct Ladder {
     /// What its tasks do at a limit of paid calls.
     #[serde(default, skip_serializing_if = "WhenLimited::is_fail")]
     pub when_limited: WhenLimited,
+    /// Why a paid rung is climbed. [`PaidReason::UserRequested`]: a task begins there.
+    #[serde(default, skip_serializing_if = "PaidReason::is_fallback")]
+    pub reason: PaidReason,
+    /// Why it has no paid rung; `None`: it has one, or it was begun before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpaid: Option<Unpaid>,
+    /// A paid rung is climbed where no local model's server answers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalates_when_away: bool,
 }
 
 /// Where a task stands on its ladder.
@@ -98,6 +177,12 @@ pub struct Standing {
     /// Since when model servers have not answered, retries used up; 0: they do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub away_since_ms: u64,
+    /// It began on a paid rung, and no local one has tried yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local_untried: bool,
+    /// A limit of paid calls was met.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -140,6 +225,7 @@ impl Ladder {
     #[must_use]
     pub fn first(&self) -> Rung {
         match (self.local.first(), self.paid.first()) {
+            (_, Some(model)) if self.is_wished() => Rung::Paid(model.clone()),
             (Some(model), _) => Rung::Local(model.clone()),
             (None, Some(model)) => Rung::Paid(model.clone()),
             (None, None) => Rung::None,
@@ -150,6 +236,22 @@ impl Ladder {
     #[must_use]
     pub const fn asks_models(&self) -> bool {
         !self.local.is_empty() || !self.paid.is_empty()
+    }
+
+    /// A person asked for Claude.
+    #[must_use]
+    pub const fn is_wished(&self) -> bool {
+        matches!(self.reason, PaidReason::UserRequested)
+    }
+
+    /// The local rung that was not tried yet, in order.
+    fn next_local(&self, standing: Standing) -> Option<Rung> {
+        let at = if standing.local_untried { 0 } else { standing.local as usize + 1 };
+        self.local.get(at).cloned().map(Rung::Local)
+    }
+
+    fn next_paid(&self, standing: Standing) -> Option<Rung> {
+        self.paid.get(standing.paid as usize).cloned().map(Rung::Paid)
     }
 
     /// Where a climb to `to` leads from position `at` of the local rungs: the next one of that name, else the first.
@@ -183,10 +285,7 @@ impl Ladder {
         if let (WhenLimited::Park, Some(until_ms)) = (self.when_limited, failure.until_ms) {
             return Next::RetryAfter { wait_ms: until_ms.saturating_sub(outside.now_ms).max(1) };
         }
-        match self.local.get(standing.local as usize + 1) {
-            Some(name) => Next::Try(Rung::Local(name.clone())),
-            None => Next::Fail,
-        }
+        self.next_local(standing).map_or(Next::Fail, Next::Try)
     }
 
     fn after_transient(&self, rung: &Rung, standing: Standing, failure: &Failure, outside: &Outside<'_>) -> Next {
@@ -200,6 +299,13 @@ impl Ladder {
             };
         }
         let waits = self.server_wait_ms > 0;
+        let is_away = |name: &String| *name == *now || outside.away.contains(name);
+        if self.escalates_when_away
+            && self.local.iter().all(is_away)
+            && let Some(paid) = self.next_paid(standing)
+        {
+            return Next::Try(paid);
+        }
         let waited_ms = outside.now_ms.saturating_sub(standing.away_since_ms);
         if waits && standing.away_since_ms > 0 && waited_ms >= self.server_wait_ms {
             return Next::Fail;
@@ -217,12 +323,10 @@ impl Ladder {
         if self.local.is_empty() && self.paid.is_empty() {
             return Next::Fail;
         }
-        let escalates = standing.failures >= self.threshold.max(1) || self.local.is_empty();
+        let escalates = standing.failures >= self.threshold.max(1) || self.local.is_empty() || self.is_wished();
         if escalates && !self.paid.is_empty() {
-            return match self.paid.get(standing.paid as usize) {
-                Some(model) => Next::Try(Rung::Paid(model.clone())),
-                None => Next::Fail,
-            };
+            let left = || if standing.limited { self.next_local(standing) } else { None };
+            return self.next_paid(standing).or_else(left).map_or(Next::Fail, Next::Try);
         }
         let local_rungs = u32::try_from(self.local.len()).unwrap_or(u32::MAX);
         if self.paid.is_empty() && standing.failures >= self.threshold.max(1).max(local_rungs) {

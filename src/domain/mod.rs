@@ -7,6 +7,7 @@ pub mod identity;
 pub mod ids;
 pub mod kinds;
 pub mod ladder;
+pub mod money;
 pub mod nearest;
 pub mod payload;
 pub mod plan;

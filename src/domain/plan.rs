@@ -3,7 +3,7 @@
 //! Expressions are carried here as text; the room `plan_file` reads and evaluates them. Which steps an
 //! expression mentions is worked out by that room and handed over in [`Step::refs`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ids::{StepId, StepIndex};
-use super::kinds::Grant;
+use super::kinds::{Grant, TaskKind};
+use super::ladder::WhenLimited;
 
 /// What a person wrote, read into types but not yet checked as a graph. Serialised into the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct Input {
     /// One sentence for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// Nothing that comes from it goes to a paid model.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local_only: bool,
 }
 
 /// Types of inputs.
@@ -116,6 +120,21 @@ pub struct Step {
     /// Name of a ladder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder: Option<String>,
+    /// Its kind of task; `None`: what the table of task kinds says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_kind: Option<TaskKind>,
+    /// Claude is asked first (`true`) or never (`false`); `None`: after counted failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claude: Option<bool>,
+    /// No paid model is asked, nor by any step that uses what this one makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_only: Option<bool>,
+    /// What its tasks do at a limit of paid calls; `None`: what is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_limited: Option<WhenLimited>,
+    /// Inputs that its expressions mention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_refs: Vec<String>,
     /// A second model must give the same answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agree: Option<Agree>,
@@ -479,6 +498,36 @@ impl Plan {
     #[must_use]
     pub fn index_of(&self, id: &StepId) -> Option<StepIndex> {
         self.index.get(id).copied()
+    }
+
+    /// Why no paid model may see what a step sees, for people; `None`: one may. What is local only stays so in all that
+    /// is made from it.
+    #[must_use]
+    pub fn local_only(&self, step: StepIndex) -> Option<String> {
+        let own = |at: StepIndex| {
+            let step = self.step(at);
+            if step.local_only == Some(true) {
+                return Some("the step says so".to_owned());
+            }
+            let inputs = self.raw.inputs.iter().filter(|input| input.local_only);
+            let named = inputs.map(|input| &input.name).find(|name| step.input_refs.contains(name));
+            named.map(|name| format!("it uses the input `{name}`"))
+        };
+        if let Some(why) = own(step) {
+            return Some(why);
+        }
+        let (mut seen, mut left) = (BTreeSet::from([step]), vec![step]);
+        while let Some(at) = left.pop() {
+            for source in self.step(at).refs.iter().filter_map(|reference| self.index_of(&reference.step)) {
+                if own(source).is_some() {
+                    return Some(format!("it uses what `{}` makes", self.step(source).id));
+                }
+                if seen.insert(source) {
+                    left.push(source);
+                }
+            }
+        }
+        None
     }
 
     /// Steps so that each stands after all that it needs; ties in the order written.

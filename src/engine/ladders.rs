@@ -6,8 +6,8 @@ use super::AgentCard;
 use crate::agent::LadderChoice;
 use crate::agent::roles;
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::kinds::TaskKind;
-use crate::domain::ladder::{Ladder, WhenLimited};
+use crate::domain::kinds::{Grant, TaskKind};
+use crate::domain::ladder::{Ladder, PaidReason, Unpaid, WhenLimited};
 use crate::domain::plan::{Plan, Step, StepKind};
 
 /// What a task waits for a model server that is away, where nothing else is configured: 30 minutes.
@@ -34,8 +34,12 @@ pub struct Ladders {
     pub free_servers: std::collections::BTreeSet<String>,
     /// Families of models by rung, as their servers say.
     pub families: BTreeMap<String, String>,
-    /// Paid rungs may be climbed; a ladder that names none has `claude` as its last.
-    pub has_paid: bool,
+    /// Why no paid rung may be climbed; `None`: they may, and a ladder that names none has `claude` as its last.
+    pub unpaid: Option<Unpaid>,
+    /// The person asked for Claude: every task begins there.
+    pub is_wished: bool,
+    /// A task escalates where no local model's server answers.
+    pub escalates_when_away: bool,
     /// What tasks do at a limit of paid calls; `None`: items wait, single tasks fail.
     pub when_limited: Option<WhenLimited>,
 }
@@ -50,7 +54,9 @@ impl Default for Ladders {
             server_wait_ms: SERVER_WAIT_MS,
             free_servers: std::collections::BTreeSet::new(),
             families: BTreeMap::new(),
-            has_paid: false,
+            unpaid: Some(Unpaid::Off),
+            is_wished: false,
+            escalates_when_away: false,
             when_limited: None,
         }
     }
@@ -62,32 +68,58 @@ impl Ladders {
     /// # Errors
     /// A step that asks a model and has no local one, or a ladder that nobody knows.
     pub fn of(&self, plan: &Plan, step: &Step, card: Option<&AgentCard>) -> Result<Ladder, Failure> {
-        let StepKind::Agent { name, prompt: Some(_), .. } = &step.kind else { return Ok(Ladder::default()) };
+        let StepKind::Agent { prompt: Some(_), .. } = &step.kind else { return Ok(Ladder::default()) };
         let rungs = self.rungs(plan, step, card)?;
         let (mut paid, local): (Vec<String>, Vec<String>) = rungs.into_iter().partition(|rung| is_paid(rung));
-        if !self.has_paid {
+        let unpaid = self.unpaid_of(plan, step);
+        if unpaid.is_some() {
             paid.clear();
         } else if paid.is_empty() {
             paid.push(CLAUDE.to_owned());
         }
         if local.is_empty() && paid.is_empty() {
-            let message = format!("step `{}` asks a model, and its ladder has no local one", step.id);
+            let why = unpaid.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+            let message = format!("step `{}` asks a model, and its ladder has no local one{why}", step.id);
             return Err(Failure::new(FailureKind::BadInput, message)
                 .hint("name one in `ladders` of the configuration or the plan, as in `default: [ollama:qwen3:8b]`"));
         }
         let seconds = self.seconds(step, &local)?;
-        let threshold = step.threshold.unwrap_or_else(|| if self.is_critical(step, name) { 1 } else { self.threshold });
+        let is_critical = self.is_critical(step, card);
+        // Without a paid rung there is nothing that one failure could lead to sooner; who says `critical` means it.
+        let escalates_at_once = is_critical && (!paid.is_empty() || step.critical.is_some());
+        let threshold = step.threshold.unwrap_or(if escalates_at_once { 1 } else { self.threshold });
+        let reason = match (self.is_wished || step.claude == Some(true), is_critical) {
+            _ if unpaid.is_some() => PaidReason::Fallback,
+            (true, _) => PaidReason::UserRequested,
+            (false, true) => PaidReason::Critical,
+            (false, false) => PaidReason::Fallback,
+        };
         Ok(Ladder {
             local,
             paid,
             threshold: threshold.max(1),
             seconds,
             server_wait_ms: self.server_wait_ms,
-            when_limited: self.when_limited.unwrap_or(match step.for_each {
+            when_limited: step.when_limited.or(self.when_limited).unwrap_or(match step.for_each {
                 Some(_) => WhenLimited::Park,
                 None => WhenLimited::Fail,
             }),
+            reason,
+            unpaid,
+            escalates_when_away: self.escalates_when_away,
         })
+    }
+
+    /// Why the step's tasks climb no paid rung.
+    fn unpaid_of(&self, plan: &Plan, step: &Step) -> Option<Unpaid> {
+        let at = plan.index_of(&step.id);
+        if let Some(why) = at.and_then(|at| plan.local_only(at)) {
+            return Some(Unpaid::LocalOnly(why));
+        }
+        if step.claude == Some(false) {
+            return Some(Unpaid::ByStep);
+        }
+        self.unpaid.clone()
     }
 
     /// The rungs that a step would climb, paid ones included, as they are named.
@@ -150,11 +182,26 @@ impl Ladders {
         model.chars().take_while(|letter| letter.is_alphabetic()).collect::<String>().to_lowercase()
     }
 
-    fn is_critical(&self, step: &Step, agent: &str) -> bool {
-        step.critical.unwrap_or_else(|| {
-            let kind = roles::kind_of(Some(agent), None, true, false);
-            roles::is_critical(kind, self.critical_kinds.as_deref())
-        })
+    fn is_critical(&self, step: &Step, card: Option<&AgentCard>) -> bool {
+        step.critical.unwrap_or_else(|| roles::is_critical(kind_of_step(step, card), self.critical_kinds.as_deref()))
+    }
+}
+
+/// What kind of task a step's tasks are: as the step says, else as its role and tool tell.
+#[must_use]
+pub fn kind_of_step(step: &Step, card: Option<&AgentCard>) -> TaskKind {
+    if let Some(kind) = step.task_kind {
+        return kind;
+    }
+    match &step.kind {
+        StepKind::Tool { name, .. } => roles::kind_of(None, Some(name), false, false),
+        StepKind::Value { .. } => TaskKind::FileRead,
+        StepKind::Agent { name, prompt, .. } => {
+            let may_write = card.is_some_and(|card| card.spec.grants.contains(&Grant::Write));
+            let writes = may_write && step.grants.as_ref().is_none_or(|grants| grants.contains(&Grant::Write));
+            let role = card.map_or(name.as_str(), |card| card.spec.role.as_str());
+            roles::kind_of(Some(role), None, prompt.is_some(), writes)
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use futures::future::BoxFuture;
 
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
+use crate::domain::ladder::PaidReason;
+use crate::domain::money::Today;
 use crate::model::{ModelError, ModelInfo, Reply, Request};
 
 /// One request of an attempt on a paid rung.
@@ -17,8 +19,8 @@ pub struct PaidRequest {
     pub task: String,
     /// The agent's name.
     pub agent: String,
-    /// Its ladder escalates after one failure.
-    pub is_critical: bool,
+    /// Why it is asked.
+    pub reason: PaidReason,
     /// `claude` or `claude:MODEL`.
     pub rung: String,
     /// What is asked; the door puts the model in.
@@ -40,6 +42,8 @@ pub enum Bought {
 pub trait PaidModels: Debug + Send + Sync + 'static {
     /// What is known of a rung's model.
     fn info(&self, rung: &str) -> ModelInfo;
+    /// What is on record for today, as of the last call; `None`: there was none.
+    fn today(&self) -> Option<Today>;
     /// Waits for room in the limits, asks once, and puts on record what it cost before anything is told.
     fn buy(&self, request: PaidRequest) -> BoxFuture<'_, Bought>;
 }

@@ -222,7 +222,7 @@ impl RegistryState {
         };
         match state {
             Some(state) if state.head.end.is_none() => {
-                let beginning = Beginning::Existing(Box::new(state));
+                let beginning = Beginning::Existing { run: Box::new(state), budget_microdollars: None };
                 let supervisor = self.spawn(myself, run, beginning, leaves_when_waiting).await?;
                 let running = self.runs.get_mut(&run).expect("it was found above");
                 running.supervisor = supervisor;

@@ -149,7 +149,12 @@ pub enum Beginning {
     /// With the first event of a new run.
     New(Box<Event>),
     /// With the state of a run that has not ended.
-    Existing(Box<RunState>),
+    Existing {
+        /// The run.
+        run: Box<RunState>,
+        /// What its paid calls may cost from now on, where the person says so.
+        budget_microdollars: Option<u64>,
+    },
 }
 
 /// What a run supervisor needs.
@@ -234,9 +239,10 @@ impl Actor for RunSupervisor {
                 batch.push(stamped);
                 run
             }
-            Beginning::Existing(run) => {
+            Beginning::Existing { run, budget_microdollars } => {
                 placeable = outcome::take_up(&run, &arguments.ports).await;
-                inbox.push_back(Input::Command(Command::Resume { unclean: run.open_attempts().next().is_some() }));
+                let unclean = run.open_attempts().next().is_some();
+                inbox.push_back(Input::Command(Command::Resume { unclean, budget_microdollars }));
                 inbox.extend(lost_with_the_process(&run, &arguments.ports).into_iter().map(Input::Command));
                 *run
             }

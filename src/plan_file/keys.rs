@@ -147,6 +147,13 @@ pub const INPUT_TYPES: &[&str] = &["string", "path", "integer", "number", "boole
 /// What a failed item does.
 pub const ON_ERROR: &[&str] = &["stop", "continue", "quarantine"];
 
+/// Kinds of tasks, as `critical_tasks` names them.
+pub const TASK_KINDS: &[&str] =
+    &["file_read", "file_write", "code_generation", "shell_command", "database_write", "batch_process", "planning"];
+
+/// What a task does at a limit of paid calls.
+pub const WHEN_LIMITED: &[&str] = &["fail", "park"];
+
 /// Repeat classes.
 pub const REPEAT: &[&str] = &["read", "idempotent", "unsafe"];
 
@@ -247,7 +254,7 @@ pub const KEYS: &[KeyDoc] = &[
         "ladders",
         Shape::NamedLists,
         "{\"default\": [\"ollama:qwen3:8b\", \"claude\"]}",
-        "Named ladders: `SERVER:MODEL`, `claude` or `claude:MODEL`, cheapest first. Steps that ask no model ignore them; paid rungs are left out in this version.",
+        "Named ladders: `SERVER:MODEL`, `claude` or `claude:MODEL`, cheapest first. Steps that ask no model ignore them; paid rungs are left out while Claude is off, and `claude` is put last where a ladder names none.",
     ),
     built(
         Plan,
@@ -274,6 +281,13 @@ pub const KEYS: &[KeyDoc] = &[
         "The value when none is given; an input without default must be given.",
     ),
     built(Input, "description", Shape::Text, "\"for people\"", "One sentence for people."),
+    built(
+        Input,
+        "local_only",
+        Shape::Flag,
+        "true",
+        "No paid model is asked by a step that uses it, nor by any step that uses what such a step makes.",
+    ),
     built(
         Step,
         "id",
@@ -364,7 +378,7 @@ pub const KEYS: &[KeyDoc] = &[
         "critical",
         Shape::Flag,
         "true",
-        "Escalates to a paid model after one failure. Paid models are not in this version: until then it is shown and recorded.",
+        "Escalates to Claude after one counted failure. Default: what the table of task kinds says.",
     ),
     built(Step, "threshold", Shape::Whole(1, 100), "2", "Counted failures before a task escalates."),
     built(
@@ -373,6 +387,34 @@ pub const KEYS: &[KeyDoc] = &[
         Shape::Text,
         "\"default\"",
         "Name of a ladder: the models that are asked, cheapest first. Default: that of the agent, else `default`.",
+    ),
+    built(
+        Step,
+        "task_kind",
+        Shape::Word(TASK_KINDS),
+        "\"batch_process\"",
+        "The kind of task, where the table of task kinds cannot tell it: it decides whether the step is critical.",
+    ),
+    built(
+        Step,
+        "claude",
+        Shape::Flag,
+        "true",
+        "`true`: Claude is asked first, not only after failures. `false`: never. Only what stands here counts, never what an item says.",
+    ),
+    built(
+        Step,
+        "local_only",
+        Shape::Flag,
+        "true",
+        "No paid model is asked by this step, nor by any step that uses what it makes.",
+    ),
+    built(
+        Step,
+        "when_limited",
+        Shape::Word(WHEN_LIMITED),
+        "\"park\"",
+        "At a limit of paid calls: `fail` tries the local rungs that are left, then fails; `park` waits until the limit frees. Default: items of `for_each` wait, other steps fail.",
     ),
     built(
         Step,
@@ -438,11 +480,7 @@ pub const KEYS: &[KeyDoc] = &[
         "Checks once, when all items of a `for_each` step have ended.",
     ),
     later(Step, "on_duplicate", "What two items with one key mean."),
-    later(Step, "claude", "Whether Claude may be asked."),
-    later(Step, "when_limited", "What a task does at a limit of paid calls."),
-    later(Step, "task_kind", "The kind of task, where the table cannot tell it."),
     later(Step, "approval", "A person must agree first."),
-    later(Step, "local_only", "Nothing of this step leaves the machine."),
     built(ForEach, "range", Shape::Count, "3", "The numbers 0 to N-1. N is a number or an expression."),
     later(ForEach, "glob", "The files that match a pattern."),
     later(ForEach, "lines", "The lines of a file."),
@@ -530,6 +568,9 @@ pub const KEYS: &[KeyDoc] = &[
     built(Defaults, "critical", Shape::Flag, "true", "See the step."),
     built(Defaults, "threshold", Shape::Whole(1, 100), "2", "See the step."),
     built(Defaults, "ladder", Shape::Text, "\"default\"", "See the step."),
+    built(Defaults, "claude", Shape::Flag, "false", "See the step."),
+    built(Defaults, "local_only", Shape::Flag, "true", "See the step."),
+    built(Defaults, "when_limited", Shape::Word(WHEN_LIMITED), "\"park\"", "See the step."),
     built(Defaults, "reuse", Shape::Flag, "true", "See the step."),
 ];
 

@@ -52,6 +52,9 @@ fn of_input(input: &Input) -> Value {
     if !input.description.is_empty() {
         out.insert("description".to_owned(), json!(input.description));
     }
+    if input.local_only {
+        out.insert("local_only".to_owned(), json!(true));
+    }
     Value::Object(out)
 }
 
@@ -124,6 +127,10 @@ fn of_step(step: &Step) -> Value {
         ("critical", step.critical.map(Value::from)),
         ("threshold", step.threshold.map(Value::from)),
         ("ladder", step.ladder.clone().map(Value::from)),
+        ("task_kind", step.task_kind.map(|kind| json!(kind))),
+        ("claude", step.claude.map(Value::from)),
+        ("local_only", step.local_only.map(Value::from)),
+        ("when_limited", step.when_limited.map(|word| json!(word))),
         ("agree", step.agree.as_ref().map(of_agree)),
         ("tools", step.tools.clone().map(Value::from)),
         ("grants", step.grants.as_ref().map(|grants| json!(grants))),

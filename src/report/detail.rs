@@ -68,6 +68,9 @@ pub struct StepLine {
     /// What to try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Why Claude was not asked, of a step without `for_each`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<String>,
     /// What the checks of a step without `for_each` saw.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
@@ -87,6 +90,9 @@ pub struct NotDone {
     /// What to try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Why Claude was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<String>,
 }
 
 /// A question that waits for a person.
@@ -150,6 +156,7 @@ pub fn not_done(state: &RunState) -> Vec<NotDone> {
                 state: task.phase.word().to_owned(),
                 reason: failure.message.clone(),
                 hint: failure.hint.clone(),
+                unasked: failure.unasked.clone(),
             });
         }
     }
@@ -180,11 +187,15 @@ fn step_line(state: &RunState, step: StepIndex, is_live: bool) -> StepLine {
     let definition = state.step(step);
     let found = &state.steps[step as usize];
     let counts = found.counts;
-    let (reason, hint) = match &found.phase {
-        StepPhase::Ended { end: StepEnd::Failed(failure), .. } => (Some(failure.message.clone()), failure.hint.clone()),
-        StepPhase::Ended { end: StepEnd::Skipped { reason, .. }, .. } => (Some(reason.clone()), None),
-        _ => (found.stopped.as_ref().map(|failure| format!("stopping: {}", failure.message)), None),
+    let (reason, hint, unasked) = match &found.phase {
+        StepPhase::Ended { end: StepEnd::Failed(failure), .. } => {
+            (Some(failure.message.clone()), failure.hint.clone(), failure.unasked.clone())
+        }
+        StepPhase::Ended { end: StepEnd::Skipped { reason, .. }, .. } => (Some(reason.clone()), None, None),
+        _ => (found.stopped.as_ref().map(|failure| format!("stopping: {}", failure.message)), None, None),
     };
+    // Of a list each item that failed says so.
+    let unasked = unasked.filter(|_| definition.for_each.is_none());
     let evidence = match state.tasks_of(step).next() {
         Some((_, Task { phase: TaskPhase::Done { verdicts, .. }, .. })) if definition.for_each.is_none() => {
             verdicts.iter().flat_map(|verdict| verdict.evidence.clone()).collect()
@@ -216,6 +227,7 @@ fn step_line(state: &RunState, step: StepIndex, is_live: bool) -> StepLine {
             && definition.output_schema.is_none(),
         reason,
         hint,
+        unasked,
         evidence,
     }
 }

@@ -12,6 +12,7 @@ use super::detail::{NotDone, RunDetail, StepLine};
 use super::escalation::{Escalation, FAKE_SAID};
 use super::line::end_word;
 use super::models::ModelWork;
+use super::money::{Money, Paid};
 use crate::domain::ids::{Digest, StepIndex};
 use crate::domain::payload::Payload;
 use crate::domain::plan::StepKind;
@@ -42,6 +43,9 @@ pub struct EndReport {
     /// What models did, by step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelWork>,
+    /// What models cost; `None`: none was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money: Option<Money>,
     /// What was written, by database.
     pub written: Vec<WrittenTo>,
     /// Items that failed or were set aside.
@@ -93,14 +97,16 @@ pub struct WrittenTo {
 }
 
 impl EndReport {
-    /// Works the report out. `read` gives stored outputs; `before` is the run before with the same plan and paths.
+    /// Works the report out. `paid` is what the usage account knows of the run; `read` gives stored outputs; `before` is the run before with the same plan and paths.
     pub fn new(
         state: &RunState,
         state_word: &str,
         before: Option<&RunState>,
+        paid: &Paid<'_>,
         read: &dyn Fn(&Payload) -> Option<Value>,
     ) -> Self {
         let detail = RunDetail::new(state, false);
+        let models = super::models::work(state);
         Self {
             v: SHAPE_VERSION,
             run: state.head.run.to_string(),
@@ -109,7 +115,8 @@ impl EndReport {
             seconds: state.head.last_ms.saturating_sub(state.head.started_ms) as f64 / 1000.0,
             steps: detail.steps,
             items: changes(state, before),
-            models: super::models::work(state),
+            money: Money::of(&models, paid),
+            models,
             written: written(state, read),
             not_done: super::detail::not_done(state),
             values: values(state, read),
@@ -236,6 +243,14 @@ pub fn text(report: &EndReport) -> String {
     out.push_str(&super::text::steps(&report.steps));
     for work in &report.models {
         let _ = writeln!(out, "  {}", work.text());
+        if let Some(why) = &work.local_only {
+            let _ = writeln!(out, "    local only, Claude was not to be asked: {why}");
+        }
+    }
+    if let Some(money) = &report.money {
+        money.text().lines().for_each(|line| {
+            let _ = writeln!(out, "  {line}");
+        });
     }
     let mut listed: Vec<String> = Vec::new();
     for changes in &report.items {

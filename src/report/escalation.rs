@@ -8,6 +8,7 @@ use super::usage::four_decimals;
 use crate::domain::event::TaskEnd;
 use crate::domain::failure::{FailureClass, FailureKind};
 use crate::domain::ladder::Rung;
+use crate::domain::plan::ModelServerKind;
 use crate::domain::run::{RunState, Task, TaskPhase};
 
 /// What is said of a run with `--fake`, at its start and in its report.
@@ -107,22 +108,23 @@ pub struct Escalation {
     pub expected: Vec<Expected>,
 }
 
-/// Whether a run tries the escalation only: some task of it was tried by a stand-in.
+/// Whether a run only tries the escalation: its plan brings stand-ins along, and some model was asked.
 #[must_use]
 pub fn is_trial(state: &RunState) -> bool {
-    state.tasks.values().any(|task| is_on_stand_ins(state, task))
+    let brings_stand_ins =
+        state.plan.raw().model_servers.values().any(|server| server.kind == ModelServerKind::StandIn);
+    brings_stand_ins && state.tasks.values().any(has_asked)
 }
 
-fn is_on_stand_ins(state: &RunState, task: &Task) -> bool {
-    task.tried.iter().any(|tried| tried.rung.local().is_some_and(|rung| state.plan.raw().is_stand_in(rung)))
+fn has_asked(task: &Task) -> bool {
+    task.tried.iter().any(|tried| tried.rung != Rung::None)
 }
 
 impl Escalation {
     /// Works it out.
     #[must_use]
     pub fn new(state: &RunState, account: Accounted) -> Self {
-        let on_stand_ins = state.tasks.iter().filter(|(_, task)| is_on_stand_ins(state, task));
-        let tasks: Vec<Tried> = on_stand_ins.map(|(_, task)| tried(task)).collect();
+        let tasks: Vec<Tried> = state.tasks.values().filter(|task| has_asked(task)).map(tried).collect();
         let fake = state.head.origin.fake;
         let mut expected = vec![locals_failed(&tasks), claude_was_right(&tasks), calls_are_on_record(&tasks, &account)];
         if fake && tasks.len() > 1 {

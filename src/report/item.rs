@@ -39,6 +39,9 @@ pub struct ItemStory {
     /// What to try.
     #[serde(default)]
     pub hint: Option<String>,
+    /// Why Claude was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<String>,
     /// Its output.
     pub output: Option<Value>,
 }
@@ -194,11 +197,11 @@ impl ItemStory {
                     }
                     _ => (None, [].as_slice(), None),
                 };
-                let (reason, hint) = match &task.phase {
+                let (reason, hint, unasked) = match &task.phase {
                     TaskPhase::Ended(TaskEnd::Failed(failure) | TaskEnd::Quarantined(failure)) => {
-                        (Some(failure.message.clone()), failure.hint.clone())
+                        (Some(failure.message.clone()), failure.hint.clone(), failure.unasked.clone())
                     }
-                    _ => (None, None),
+                    _ => (None, None, None),
                 };
                 Self {
                     step: state.step(id.step).id.to_string(),
@@ -217,6 +220,7 @@ impl ItemStory {
                     complaints: task.complaints.clone(),
                     reason,
                     hint,
+                    unasked,
                     output: output.and_then(read),
                 }
             })
@@ -249,6 +253,7 @@ pub fn text(stories: &[ItemStory]) -> String {
         let told = if story.tried.is_empty() { story.complaints.as_slice() } else { &[] };
         let lines = lines.chain(told.iter().map(|line| ("complaint", line)));
         let lines = lines.chain(story.reason.iter().map(|line| ("reason", line)));
+        let lines = lines.chain(story.unasked.iter().map(|line| ("Claude was not asked", line)));
         for (word, line) in lines.chain(story.hint.iter().map(|line| ("hint", line))) {
             out.push_str(&format!("  {word}: {}\n", clean(line)));
         }

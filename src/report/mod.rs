@@ -1,11 +1,13 @@
 //! Runs as people and programs see them: one fold of the state, several printers. Knows the core only.
 
+pub mod claude_lines;
 pub mod detail;
 pub mod end;
 pub mod escalation;
 pub mod item;
 pub mod line;
 pub mod models;
+pub mod money;
 pub mod progress;
 pub mod text;
 pub mod usage;

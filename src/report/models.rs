@@ -20,7 +20,9 @@ pub struct ModelWork {
     pub tasks: u64,
     /// Tasks that a local model did and that were accepted.
     pub local: u64,
-    /// The same by rung.
+    /// Tasks that Claude did and that were accepted.
+    pub claude: u64,
+    /// Accepted tasks by rung.
     pub by_rung: BTreeMap<String, u64>,
     /// Tasks that were set aside or failed.
     pub not_done: u64,
@@ -42,6 +44,25 @@ pub struct ModelWork {
     pub input_tokens: u64,
     /// Tokens written by models.
     pub output_tokens: u64,
+    /// Of all these tokens, those of Claude.
+    pub claude_tokens: u64,
+    /// Each task's last attempt: what one model that is right at once would have taken.
+    #[serde(skip)]
+    pub last_attempts: Vec<LastAttempt>,
+    /// Why Claude was not asked for what is not done, where it is the same for the whole step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_only: Option<String>,
+}
+
+/// What a task's last attempt took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastAttempt {
+    /// Tokens in.
+    pub input_tokens: u64,
+    /// Tokens out.
+    pub output_tokens: u64,
+    /// What it cost; 0 where it was local.
+    pub microdollars: u64,
 }
 
 impl ModelWork {
@@ -53,9 +74,10 @@ impl ModelWork {
         let rungs = if rungs.is_empty() { String::new() } else { format!(" ({})", rungs.join(", ")) };
         let shown = if self.unchecked { "unchecked" } else { "shown" };
         format!(
-            "{}: local {} of {}{rungs} · failed {} · set aside {} · claimed {}, {shown} {} · {}, {} + {} tokens",
+            "{}: local {}, Claude {} of {}{rungs} · failed {} · set aside {} · claimed {}, {shown} {} · {}, {} + {} tokens",
             self.step,
             thousands(self.local),
+            thousands(self.claude),
             thousands(self.tasks),
             thousands(self.failed),
             thousands(self.set_aside),
@@ -76,7 +98,8 @@ pub(super) fn work(state: &RunState) -> Vec<ModelWork> {
             continue;
         }
         let unchecked = step.done_when.is_empty() && step.all_done_when.is_empty() && step.output_schema.is_none();
-        let mut work = ModelWork { step: step.id.to_string(), unchecked, ..ModelWork::default() };
+        let local_only = state.plan.local_only(at as StepIndex);
+        let mut work = ModelWork { local_only, step: step.id.to_string(), unchecked, ..ModelWork::default() };
         for (_, task) in state.tasks_of(at as StepIndex) {
             if matches!(task.phase, TaskPhase::Done { reused: Some(_), .. }) {
                 continue;
@@ -87,16 +110,29 @@ pub(super) fn work(state: &RunState) -> Vec<ModelWork> {
                 work.calls += u64::from(tried.turns);
                 work.input_tokens += tried.input_tokens;
                 work.output_tokens += tried.output_tokens;
+                if matches!(tried.rung, Rung::Paid(_)) {
+                    work.claude_tokens += tried.input_tokens + tried.output_tokens;
+                }
                 let counted = tried.failure.as_ref().is_some_and(|failure| failure.class() == FailureClass::Wrong);
                 work.failures += u64::from(counted);
+            }
+            if let Some(last) = task.tried.iter().rev().find(|tried| tried.turns > 0) {
+                work.last_attempts.push(LastAttempt {
+                    input_tokens: last.input_tokens,
+                    output_tokens: last.output_tokens,
+                    microdollars: last.cost_microdollars,
+                });
             }
             match &task.phase {
                 TaskPhase::Done { .. } => {
                     work.shown += 1;
-                    if let Rung::Local(rung) = &task.rung {
-                        work.local += 1;
-                        *work.by_rung.entry(rung.clone()).or_default() += 1;
-                    }
+                    let (done, rung) = match &task.rung {
+                        Rung::Local(rung) => (&mut work.local, rung),
+                        Rung::Paid(rung) => (&mut work.claude, rung),
+                        Rung::None => continue,
+                    };
+                    *done += 1;
+                    *work.by_rung.entry(rung.clone()).or_default() += 1;
                 }
                 TaskPhase::Ended(TaskEnd::Failed(_)) => work.failed += 1,
                 TaskPhase::Ended(TaskEnd::Quarantined(_)) => work.set_aside += 1,

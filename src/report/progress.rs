@@ -1,7 +1,7 @@
 //! Progress while a run works: items done, failed, left, rate and time to go. Lines that change on a terminal, plain
 //! lines elsewhere. Reporting never breaks work: what cannot be written is not written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::detail::kind_text;
-use super::text::{clean, plural, seconds, thousands};
+use super::text::{clean, clock, plural, seconds, thousands};
 use crate::domain::event::{Event, Stamped};
-use crate::domain::ids::StepIndex;
+use crate::domain::ids::{ItemIndex, StepIndex};
+use crate::domain::ladder::Rung;
+use crate::domain::money::dollars;
 use crate::domain::run::RunState;
 
 /// Between two plain lines of one step.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
+/// Items that have ended before it is said when a batch will end.
+const FORECAST_AFTER_ITEMS: u32 = 20;
 /// Between two redraws.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
@@ -39,6 +43,21 @@ struct Seen {
     ended_before: u32,
     opened: Instant,
     printed: Instant,
+    /// Items that went to Claude.
+    paid: BTreeSet<ItemIndex>,
+    /// What their answers cost.
+    microdollars: u64,
+    has_forecast: bool,
+}
+
+impl Seen {
+    /// ` · Claude 3, $0.0123`; nothing where nothing was paid.
+    fn paid_text(&self) -> String {
+        match self.paid.len() {
+            0 => String::new(),
+            count => format!(" · Claude {}, ${}", thousands(count as u64), dollars(self.microdollars)),
+        }
+    }
 }
 
 impl Progress {
@@ -61,6 +80,14 @@ impl Progress {
                     inner.line(&format!("waits for you: {} (ollmcp answer {ask} …)", clean(what)))
                 }
                 Event::RunEnded { .. } => inner.finish(),
+                Event::AttemptStarted { task, rung: Rung::Paid(_), .. } => {
+                    inner.with(task.step, |seen| _ = seen.paid.insert(task.item));
+                    inner.moved(state, task.step);
+                }
+                Event::TurnTaken { task, usage, .. } if usage.cost_microdollars > 0 => {
+                    inner.with(task.step, |seen| seen.microdollars += usage.cost_microdollars);
+                    inner.moved(state, task.step);
+                }
                 other => {
                     if let Some(step) = other.step() {
                         inner.moved(state, step);
@@ -126,18 +153,36 @@ impl Inner {
             };
             self.line(&format!("{}: {}{items}{before}", definition.id, clean(&kind_text(&definition.kind))));
         }
-        self.steps.insert(step, Seen { bar, ended_before, opened: now, printed: now });
+        let (paid, microdollars, has_forecast) = (BTreeSet::new(), 0, false);
+        let seen = Seen { bar, ended_before, opened: now, printed: now, paid, microdollars, has_forecast };
+        self.steps.insert(step, seen);
         self.moved(state, step);
     }
 
+    fn with(&mut self, step: StepIndex, change: impl FnOnce(&mut Seen)) {
+        if let Some(seen) = self.steps.get_mut(&step) {
+            change(seen);
+        }
+    }
+
+    /// Said once, when enough items have ended to go by.
+    fn forecast(&mut self, state: &RunState, step: StepIndex) {
+        let Some(seen) = self.steps.get_mut(&step).filter(|seen| !seen.has_forecast) else { return };
+        let elapsed_ms = u64::try_from(seen.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(text) = forecast_text(state, step, elapsed_ms, seen.ended_before, seen.microdollars) else { return };
+        seen.has_forecast = true;
+        self.line(&text);
+    }
+
     fn moved(&mut self, state: &RunState, step: StepIndex) {
+        self.forecast(state, step);
         let Some(seen) = self.steps.get_mut(&step) else { return };
         let wait = if seen.bar.is_some() { DRAW_EVERY } else { PLAIN_EVERY };
         if seen.printed.elapsed() < wait {
             return;
         }
         seen.printed = Instant::now();
-        let text = step_text(state, step, seen.opened.elapsed(), seen.ended_before);
+        let text = step_text(state, step, seen.opened.elapsed(), seen.ended_before) + &seen.paid_text();
         match &seen.bar {
             Some(bar) => bar.set_message(text),
             None => self.line(&text),
@@ -148,10 +193,11 @@ impl Inner {
         let opened = self.steps.remove(&step);
         let elapsed = opened.as_ref().map_or(Duration::ZERO, |seen| seen.opened.elapsed());
         let ended_before = opened.as_ref().map_or(0, |seen| seen.ended_before);
+        let paid = opened.as_ref().map_or_else(String::new, Seen::paid_text);
         if let Some(bar) = opened.and_then(|seen| seen.bar) {
             bar.finish_and_clear();
         }
-        self.line(&step_text(state, step, elapsed, ended_before));
+        self.line(&(step_text(state, step, elapsed, ended_before) + &paid));
     }
 
     fn finish(&mut self) {
@@ -161,6 +207,36 @@ impl Inner {
             }
         }
     }
+}
+
+/// After the first items of a batch that asks models: when it will end, and what it will cost at this rate.
+#[must_use]
+pub fn forecast_text(
+    state: &RunState,
+    step: StepIndex,
+    elapsed_ms: u64,
+    ended_before: u32,
+    microdollars: u64,
+) -> Option<String> {
+    let definition = state.step(step);
+    let counts = state.steps[step as usize].counts;
+    let worked = counts.ended().saturating_sub(counts.reused).saturating_sub(ended_before);
+    let left = state.list_len(step)?.saturating_sub(counts.ended());
+    if !definition.kind.asks_a_model() || worked < FORECAST_AFTER_ITEMS || left == 0 {
+        return None;
+    }
+    let share = f64::from(left) / f64::from(worked);
+    let left_ms = (elapsed_ms as f64 * share) as u64;
+    let more = (microdollars as f64 * share) as u64;
+    let cost = match microdollars {
+        0 => "it has cost nothing".to_owned(),
+        spent => {
+            format!("it will cost about ${} (${} so far)", dollars((spent + more).div_ceil(100) * 100), dollars(spent))
+        }
+    };
+    let ends = clock(state.head.last_ms.saturating_add(left_ms));
+    let left = seconds(left_ms as f64 / 1_000.0);
+    Some(format!("{} after {worked} items: at this rate it ends about {ends} (in {left}), and {cost}", definition.id))
 }
 
 /// `extract 41/120 done · 1 set aside · 12.3/s · 6 s left`; the rate is that of the `elapsed` time, in which

@@ -71,6 +71,16 @@ pub fn moment(at_ms: u64) -> String {
     at.map_or_else(|| "?".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
+/// A moment to wait for, by the local clock: `14:05`, on another day than today `2026-01-28 00:00`.
+#[must_use]
+pub fn clock(at_ms: u64) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    let at = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let Some(at) = at.map(|at| at.to_zoned_datetime(zone.clone())) else { return "?".to_owned() };
+    let is_today = at.date() == jiff::Timestamp::now().to_zoned_datetime(zone).date();
+    at.strftime(if is_today { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()
+}
+
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -102,6 +112,9 @@ pub fn steps(steps: &[StepLine]) -> String {
     for step in steps {
         if let Some(reason) = &step.reason {
             out.push_str(&format!("  {} {}: {}\n", clean(&step.step), step.state, clean(reason)));
+        }
+        if let Some(why) = &step.unasked {
+            out.push_str(&format!("    Claude was not asked: {}\n", clean(why)));
         }
         if let Some(hint) = &step.hint {
             out.push_str(&format!("    hint: {}\n", clean(hint)));
@@ -137,6 +150,9 @@ fn step_counts(step: &StepLine) -> String {
 pub fn not_done(items: &[NotDone], untold: usize) -> String {
     let mut out = String::new();
     let mut last = "";
+    // What is the same for all is told once.
+    let shared = items.first().and_then(|first| first.unasked.as_ref());
+    let shared = shared.filter(|why| items.iter().all(|item| item.unasked.as_ref() == Some(why)));
     for item in items {
         let heading = if item.state == "quarantined" { "set aside" } else { "failed" };
         if heading != last {
@@ -146,10 +162,15 @@ pub fn not_done(items: &[NotDone], untold: usize) -> String {
         // The reason of a tool often begins with the file, which stands here already.
         let named = format!("`{}`: ", item.item);
         let reason = item.reason.strip_prefix(&named).unwrap_or(&item.reason);
-        out.push_str(&format!("  {}: {}\n", task_name(&item.step, &item.item), clean(reason)));
+        let unasked = item.unasked.as_ref().filter(|_| shared.is_none());
+        let unasked = unasked.map_or_else(String::new, |why| format!(" (Claude was not asked: {})", clean(why)));
+        out.push_str(&format!("  {}: {}{unasked}\n", task_name(&item.step, &item.item), clean(reason)));
     }
     if untold > 0 {
         out.push_str(&format!("  and {} more\n", thousands(untold as u64)));
+    }
+    if let Some(why) = shared {
+        out.push_str(&format!("  Claude was not asked: {}\n", clean(why)));
     }
     out
 }

@@ -12,6 +12,7 @@ mod large;
 mod models;
 pub(crate) mod place;
 mod signals;
+mod specification;
 mod starting;
 mod store;
 mod syncs;

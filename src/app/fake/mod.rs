@@ -23,7 +23,7 @@ pub use forms::Forms;
 pub use instance::instance;
 pub use server::FakeClaude;
 
-pub use crate::report::escalation::FAKE_SAID as SAID;
+pub use crate::report::escalation::FAKE_SAID;
 
 /// Folder of the accounts, in the state folder.
 const FOLDER: &str = "fake";

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Lists, OLLAMA, detailed, is_not_there, is_same, ladder, list, records::Records};
 use crate::app::place::Standing;
 use crate::domain::failure::{Failure, FailureKind};
-use crate::domain::ladder::Ladder;
-use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, StepKind};
-use crate::engine::ladders::is_paid;
+use crate::domain::kinds::TaskKind;
+use crate::domain::ladder::{Ladder, Unpaid};
+use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, Step, StepKind};
+use crate::engine::ladders::{is_paid, kind_of_step};
 use crate::engine::{AgentCard, Ladders};
 use crate::model::stand_in::{DECLINES, GUESSES};
 use crate::model::{ModelServers, split_rung};
@@ -25,6 +26,15 @@ pub struct Prepared {
     pub digests: BTreeMap<String, String>,
 }
 
+/// Whether a run may climb paid rungs.
+#[derive(Clone, Debug)]
+pub struct PaidRungs {
+    /// Why it may not; `None`: it may.
+    pub unpaid: Option<Unpaid>,
+    /// The person asked for Claude: every task begins there.
+    pub is_wished: bool,
+}
+
 /// Works out the ladders of a plan, looks which of their models are there, and builds a ladder where none is named.
 pub async fn prepare(
     standing: &Standing,
@@ -32,7 +42,7 @@ pub async fn prepare(
     cards: &BTreeMap<String, AgentCard>,
     specs: &BTreeMap<String, ModelServerSpec>,
     servers: &ModelServers,
-    has_paid: bool,
+    paid: &PaidRungs,
 ) -> Prepared {
     let settings = &standing.settings;
     let mut ladders = Ladders {
@@ -45,7 +55,9 @@ pub async fn prepare(
             .filter(|(_, spec)| spec.schema_bound == Some(false))
             .map(|(name, _)| name.clone())
             .collect(),
-        has_paid,
+        unpaid: paid.unpaid.clone(),
+        is_wished: paid.is_wished,
+        escalates_when_away: settings.claude.escalate_when_unreachable,
         when_limited: settings.claude.when_limited,
         ..Ladders::default()
     };
@@ -54,7 +66,7 @@ pub async fn prepare(
     if asking.is_empty() {
         return Prepared { ladders, lines, ..Prepared::default() };
     }
-    let card = |step: &crate::domain::plan::Step| match &step.kind {
+    let card = |step: &Step| match &step.kind {
         StepKind::Agent { name, .. } => cards.get(name),
         _ => None,
     };
@@ -106,11 +118,14 @@ pub async fn prepare(
                 faults.push(Failure::new(FailureKind::ModelMissing, message).hint(hint));
             }
             Ok(ladder) if ladder.paid.is_empty() && is_on_stand_ins(plan, &ladder) => {
-                faults.push(nobody_right(standing, &step.id));
+                faults.push(nobody_right(ladder.unpaid.as_ref().or(paid.unpaid.as_ref()), &step.id));
             }
             Ok(ladder) => lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder)),
             Err(failure) => faults.push(failure),
         }
+    }
+    if paid.unpaid.is_none() {
+        lines.extend(kinds_without_step(&ladders, plan, cards));
     }
     lines.dedup();
     let digests = super::records::digests(&lists);
@@ -123,18 +138,11 @@ fn is_on_stand_ins(plan: &Plan, ladder: &Ladder) -> bool {
 }
 
 /// A step on stand-ins has nobody to go on to.
-fn nobody_right(standing: &Standing, step: &crate::domain::ids::StepId) -> Failure {
-    let claude = &standing.settings.claude;
-    let (why, what) = match (claude.enabled, claude.api_key.is_some()) {
-        (false, _) => ("is switched off", "switch it on: ollmcp config set --user claude_integration.enabled true"),
-        (true, false) => {
-            ("has no key", "give it one: ANTHROPIC_API_KEY, or `claude_integration.api_key` in the configuration")
-        }
-        (true, true) => ("is not asked here", "let the step ask it"),
-    };
-    let message = format!("step `{step}` stands on stand-ins, which are never right, and Claude {why}");
-    Failure::new(FailureKind::BadInput, message)
-        .hint(format!("--fake tries it without a key and without money; else {what}"))
+fn nobody_right(unpaid: Option<&Unpaid>, step: &crate::domain::ids::StepId) -> Failure {
+    let why = unpaid.map_or_else(|| "no paid rung stands above".to_owned(), ToString::to_string);
+    let message = format!("step `{step}` stands on stand-ins, which are never right, and {why}");
+    let what = unpaid.and_then(Unpaid::hint).map_or_else(String::new, |hint| format!("; with one call: {hint}"));
+    Failure::new(FailureKind::BadInput, message).hint(format!("without a key and without money: --fake{what}"))
 }
 
 /// What is wrong with a rung, if anything is.
@@ -167,28 +175,49 @@ pub fn how_to_get(rung: &str, specs: &BTreeMap<String, ModelServerSpec>) -> Stri
 }
 
 /// What a person should know of a step's ladder before it is climbed.
-fn about_ladder(
-    ladders: &Ladders,
-    plan: &Plan,
-    step: &crate::domain::plan::Step,
-    card: Option<&AgentCard>,
-    ladder: &Ladder,
-) -> Vec<String> {
+fn about_ladder(ladders: &Ladders, plan: &Plan, step: &Step, card: Option<&AgentCard>, ladder: &Ladder) -> Vec<String> {
     let mut lines = Vec::new();
+    let id = &step.id;
     let rungs = ladders.rungs(plan, step, card).unwrap_or_default();
-    if !ladders.has_paid && rungs.iter().any(|rung| is_paid(rung)) {
-        lines.push("`claude` is left out of the ladders: it is switched off, or has no key".to_owned());
+    let why = ladder.unpaid.as_ref().map_or_else(String::new, ToString::to_string);
+    if step.claude == Some(true) && ladder.paid.is_empty() {
+        lines.push(format!("step `{id}` asks for Claude, and is left to local models ({why})"));
+    } else if ladders.unpaid.is_some() && rungs.iter().any(|rung| is_paid(rung)) {
+        lines.push(format!("step `{id}` names `claude` in its ladder, and it is left out ({why})"));
     }
-    let local = ladder.local.join(" → ");
+    let (local, paid) = (ladder.local.join(" → "), ladder.paid.join(" → "));
+    let threshold = ladder.threshold;
     lines.push(match (ladder.local.is_empty(), ladder.paid.is_empty()) {
-        (_, true) => format!("step `{}` climbs {local}; no paid rung stands above", step.id),
-        (true, false) => {
-            format!("step `{}` asks {} at once: its ladder has no local rung", step.id, ladder.paid.join(" → "))
+        (_, true) if why.is_empty() => format!("step `{id}` climbs {local}; no paid rung stands above"),
+        (_, true) => format!("step `{id}` climbs {local}; no paid rung stands above ({why})"),
+        (true, false) => format!("step `{id}` asks {paid} at once: its ladder has no local rung"),
+        (false, false) if ladder.is_wished() => {
+            format!("step `{id}` asks {paid} first, as you asked for it; at a limit of paid calls {local}")
         }
         (false, false) => {
-            let failures = crate::report::text::plural(ladder.threshold.into(), "counted failure");
-            format!("step `{}` climbs {local}, and after {failures} {}", step.id, ladder.paid.join(" → "))
+            let failures = crate::report::text::plural(threshold.into(), "counted failure");
+            format!("step `{id}` climbs {local}, and after {failures} {paid}")
         }
     });
+    let unreached = ladder.local.get(threshold as usize..).unwrap_or_default();
+    if !ladder.paid.is_empty() && !ladder.is_wished() && !unreached.is_empty() {
+        lines.push(format!(
+            "step `{id}` reaches {} only at a limit of paid calls, or when another server is away: its threshold is \
+             {threshold}",
+            unreached.join(", ")
+        ));
+    }
     lines
+}
+
+/// Configured kinds of critical tasks that no step of the plan has.
+fn kinds_without_step(ladders: &Ladders, plan: &Plan, cards: &BTreeMap<String, AgentCard>) -> Option<String> {
+    let kinds = ladders.critical_kinds.as_ref()?;
+    let card = |step: &Step| match &step.kind {
+        StepKind::Agent { name, .. } => cards.get(name),
+        _ => None,
+    };
+    let has = |kind: &TaskKind| plan.steps().iter().any(|step| kind_of_step(step, card(step)) == *kind);
+    let missing: Vec<&str> = kinds.iter().filter(|kind| !has(kind)).map(|kind| kind.word()).collect();
+    (!missing.is_empty()).then(|| format!("`critical_tasks` names what no step here is: {}", missing.join(", ")))
 }

@@ -90,8 +90,11 @@ impl Folding<'_> {
         }
         match event {
             Event::RunAccepted { .. } => Err(Corrupt::Beginning),
-            Event::RunResumed { .. } => {
+            Event::RunResumed { unclean: _, budget_microdollars } => {
                 self.state.head.resumed += 1;
+                if budget_microdollars.is_some() {
+                    self.state.head.origin.budget_microdollars = *budget_microdollars;
+                }
                 Ok(())
             }
             Event::StepOpened { step, items, ladder } => {
@@ -235,6 +238,7 @@ impl Folding<'_> {
                 let standing = &mut current.standing;
                 standing.transient_in_row = 0;
                 match to {
+                    Rung::Local(_) if standing.local_untried => standing.local_untried = false,
                     Rung::Local(name) => standing.local = ladder.position(standing.local, name),
                     Rung::Paid(_) => standing.paid += 1,
                     Rung::None => {}
@@ -464,7 +468,11 @@ impl Folding<'_> {
                 identity: None,
                 phase: TaskPhase::Pending,
                 attempts: 0,
-                standing: Standing { paid: u32::from(matches!(rung, Rung::Paid(_))), ..Standing::default() },
+                standing: Standing {
+                    paid: u32::from(matches!(rung, Rung::Paid(_))),
+                    local_untried: matches!(rung, Rung::Paid(_)),
+                    ..Standing::default()
+                },
                 rung: rung.clone(),
                 interruptions: 0,
                 complaints: Vec::new(),
@@ -585,7 +593,7 @@ impl Folding<'_> {
 pub(super) fn count(mut standing: Standing, failure: &Failure) -> Standing {
     match failure.class() {
         // Nothing was asked, so nothing was tried in vain.
-        _ if failure.kind == FailureKind::Limited => {}
+        _ if failure.kind == FailureKind::Limited => standing.limited = true,
         FailureClass::Transient => standing.transient_in_row += 1,
         FailureClass::Wrong => {
             standing.failures += 1;

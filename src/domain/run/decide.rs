@@ -28,7 +28,9 @@ pub fn decide(state: &RunState, command: Command, now_ms: u64) -> Result<Vec<Eve
         return Err(Refusal::RunEnded);
     }
     match command {
-        Command::Resume { unclean } => Ok(vec![Event::RunResumed { unclean }]),
+        Command::Resume { unclean, budget_microdollars } => {
+            Ok(vec![Event::RunResumed { unclean, budget_microdollars }])
+        }
         Command::OpenStep { step, items, ladder } => {
             pending_step(state, step)?;
             not_cancelled(state)?;
@@ -351,6 +353,7 @@ fn task_end(state: &RunState, step: StepIndex, failure: Failure) -> TaskEnd {
 /// The end of a failed task, and of its step's beginning of new tasks where that follows.
 fn ends(state: &RunState, task: TaskId, failure: Failure) -> Vec<Event> {
     let step = state.step(task.step);
+    let failure = Failure { unasked: unasked(state, task, &failure), ..failure };
     let end = task_end(state, task.step, failure.clone());
     let mut events = vec![Event::TaskEnded { task, end }];
     if state.steps[task.step as usize].stopped.is_some() {
@@ -372,6 +375,32 @@ fn ends(state: &RunState, task: TaskId, failure: Failure) -> Vec<Event> {
         }
     }
     events
+}
+
+/// Why no paid model was asked for a task that ends now; `None`: one was, or none was to be asked.
+fn unasked(state: &RunState, task: TaskId, failure: &Failure) -> Option<String> {
+    let ladder = state.ladder(task.step).filter(|ladder| ladder.asks_models())?;
+    let record = state.tasks.get(&task)?;
+    let has_asked = record.tried.iter().any(|tried| {
+        // The latest attempt has not ended for the record yet.
+        let why = tried.failure.as_ref().or_else(|| (tried.attempt == record.attempts).then_some(failure));
+        let is_limited = why.is_some_and(|failure| failure.kind == FailureKind::Limited);
+        matches!(tried.rung, Rung::Paid(_)) && (tried.turns > 0 || !is_limited)
+    });
+    if has_asked {
+        return None;
+    }
+    Some(match (&ladder.unpaid, failure.class()) {
+        (Some(why), _) => why.to_string(),
+        (None, _) if ladder.paid.is_empty() => return None,
+        (None, _) if failure.kind == FailureKind::Limited || record.standing.limited => {
+            "a limit of paid calls was reached".to_owned()
+        }
+        (None, FailureClass::Permanent) => "no model can mend this".to_owned(),
+        (None, FailureClass::Refused) => "it was refused".to_owned(),
+        (None, FailureClass::Transient) => "what is away sends nothing to Claude".to_owned(),
+        (None, FailureClass::Wrong) => return None,
+    })
 }
 
 /// How many items may be set aside; `None`: any number.

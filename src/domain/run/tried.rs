@@ -69,9 +69,17 @@ pub struct Tried {
     /// Tokens written by models.
     #[serde(default)]
     pub output_tokens: u64,
+    /// What its answers cost, in millionths of a dollar.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cost_microdollars: u64,
     /// Keys of its calls that changed something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl super::Task {
@@ -93,6 +101,7 @@ impl super::Task {
             last.turns += 1;
             last.input_tokens = last.input_tokens.saturating_add(usage.input_tokens);
             last.output_tokens = last.output_tokens.saturating_add(usage.output_tokens);
+            last.cost_microdollars = last.cost_microdollars.saturating_add(usage.cost_microdollars);
         }
     }
 

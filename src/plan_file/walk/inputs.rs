@@ -56,7 +56,9 @@ impl<'a> Walker<'a> {
                     self.expected(wanted, node, &at.key("default"));
                 }
                 let description = self.optional_text(&fields, "description", at).unwrap_or_default();
-                Some(Input { name: name.text.clone(), kind, default, description })
+                let flag = fields.get("local_only").and_then(|node| self.flag(node, &at.key("local_only")));
+                let local_only = flag.unwrap_or_default();
+                Some(Input { name: name.text.clone(), kind, default, description, local_only })
             }
             Data::Null => {
                 self.fault(name.span(), at, "an input needs a `type` or a `default`").hint =
@@ -71,7 +73,8 @@ impl<'a> Walker<'a> {
             _ => {
                 let default = self.default(node, at)?;
                 let kind = kind_of_value(&default);
-                Some(Input { name: name.text.clone(), kind, default: Some(default), description: String::new() })
+                let (name, description) = (name.text.clone(), String::new());
+                Some(Input { name, kind, default: Some(default), description, local_only: false })
             }
         }
     }

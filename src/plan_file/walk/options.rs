@@ -1,8 +1,11 @@
 //! Options that a step and `defaults` share.
 
+use crate::domain::ladder::WhenLimited;
 use crate::domain::plan::{OnError, Retry, Tolerate};
 
-use super::super::keys::{BACKOFF_MAX_MS, CLAUDE, ON_ERROR, PARALLEL_MAX, Place, TIMEOUT_MAX_MS, TRANSIENT_MAX};
+use super::super::keys::{
+    BACKOFF_MAX_MS, CLAUDE, ON_ERROR, PARALLEL_MAX, Place, TIMEOUT_MAX_MS, TRANSIENT_MAX, WHEN_LIMITED,
+};
 use super::super::node::{Data, Node};
 use super::place::At;
 use super::{Fields, Walker};
@@ -21,6 +24,9 @@ pub(super) struct Options {
     pub(super) threshold: Option<u32>,
     pub(super) ladder: Option<String>,
     pub(super) reuse: Option<bool>,
+    pub(super) claude: Option<bool>,
+    pub(super) local_only: Option<bool>,
+    pub(super) when_limited: Option<WhenLimited>,
 }
 
 impl Options {
@@ -79,6 +85,21 @@ impl<'a> Walker<'a> {
         }
         if let Some(node) = fields.get("ladder") {
             options.ladder = self.ladder(node, &at.key("ladder"));
+        }
+        if let Some(node) = fields.get("claude") {
+            options.claude = self.flag(node, &at.key("claude"));
+        }
+        if let Some(node) = fields.get("local_only") {
+            options.local_only = self.flag(node, &at.key("local_only"));
+        }
+        if let (Some(true), Some(true), Some(node)) = (options.claude, options.local_only, fields.get("claude")) {
+            self.fault(node.span(), &at.key("claude"), "`claude: true` and `local_only: true` contradict each other");
+        }
+        if let Some(node) = fields.get("when_limited") {
+            options.when_limited = self.word(node, WHEN_LIMITED, &at.key("when_limited")).map(|word| match word {
+                "park" => WhenLimited::Park,
+                _ => WhenLimited::Fail,
+            });
         }
         if let Some(node) = fields.get("reuse") {
             options.reuse = self.flag(node, &at.key("reuse"));

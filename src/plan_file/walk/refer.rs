@@ -55,6 +55,7 @@ pub(super) struct Scope<'s> {
     pub(super) has_items: bool,
     pub(super) follows: bool,
     pub(super) refs: BTreeSet<Reference>,
+    pub(super) input_refs: BTreeSet<String>,
 }
 
 impl Scope<'_> {
@@ -202,7 +203,14 @@ impl<'a> Walker<'a> {
             return Some(self.unknown_root(reference, stand, scope, root_span));
         }
         match reference.root.as_str() {
-            "inputs" => self.unknown_input(reference),
+            "inputs" => {
+                match reference.name(0) {
+                    Some(name) => _ = scope.input_refs.insert(name.to_owned()),
+                    // All of them as one value.
+                    None => scope.input_refs.extend(self.inputs.iter().map(|name| (*name).to_owned())),
+                }
+                self.unknown_input(reference)
+            }
             "steps" => self.unknown_step(reference, scope),
             "item" if scope.follows => {
                 let name = reference.name(0)?;

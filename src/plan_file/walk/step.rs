@@ -6,10 +6,11 @@ use std::ops::Range;
 use serde_json::Value;
 
 use crate::domain::ids::StepId;
+use crate::domain::kinds::TaskKind;
 use crate::domain::plan::{ForEach, OnError, Part, RepeatClass, Step, StepKind};
 
 use super::super::expr::{self, is_name, parse, sole_expression};
-use super::super::keys::{PARALLEL_DEFAULT, Place, RANGE_MAX, REPEAT, TIMEOUT_DEFAULT_MS};
+use super::super::keys::{PARALLEL_DEFAULT, Place, RANGE_MAX, REPEAT, TASK_KINDS, TIMEOUT_DEFAULT_MS};
 use super::super::node::{Data, Node};
 use super::options::Options;
 use super::place::At;
@@ -46,6 +47,7 @@ impl<'a> Walker<'a> {
             has_items: fields.get("for_each").is_some(),
             follows: false,
             refs: BTreeSet::new(),
+            input_refs: BTreeSet::new(),
         };
         let for_each = self.for_each(&fields, &mut scope, at);
         let condition =
@@ -66,6 +68,9 @@ impl<'a> Walker<'a> {
                 _ => RepeatClass::Unsafe,
             })
         });
+        let task_kind = fields
+            .get("task_kind")
+            .and_then(|node| self.word(node, TASK_KINDS, &at.key("task_kind")).and_then(TaskKind::from_word));
         let files = self.files(&fields, at);
         let id = id?;
         let on_error = own.on_error.or(defaults.on_error).unwrap_or_default();
@@ -91,11 +96,16 @@ impl<'a> Walker<'a> {
             output_schema,
             repeat,
             reuse: own.reuse.or(defaults.reuse),
+            claude: own.claude.or(defaults.claude),
+            local_only: own.local_only.or(defaults.local_only),
+            when_limited: own.when_limited.or(defaults.when_limited),
+            input_refs: scope.input_refs.into_iter().collect(),
             files,
             agree: asking.agree,
             tools: asking.tools,
             grants: asking.grants,
             idle_timeout_ms: asking.idle_timeout_ms,
+            task_kind,
             judge: None,
         };
         let span = fields.get("id").map_or(start, Node::span);

@@ -158,7 +158,7 @@ fn nonsense() -> impl Strategy<Value = Command> {
     let verdict = (any::<bool>(), 0..3_u8).prop_map(|(accepted, by)| verdict(judge_of(by), accepted));
     let repeat = prop::sample::select(vec![RepeatClass::Read, RepeatClass::Idempotent, RepeatClass::Unsafe]);
     prop_oneof![
-        any::<bool>().prop_map(|unclean| Command::Resume { unclean }),
+        any::<bool>().prop_map(|unclean| Command::Resume { unclean, budget_microdollars: None }),
         (step.clone(), items).prop_map(|(step, items)| Command::OpenStep { step, items, ladder: ladder() }),
         (step.clone(), any::<bool>()).prop_map(|(step, for_failure)| Command::SkipStep {
             step,
@@ -225,6 +225,7 @@ fn ladder() -> Ladder {
         seconds: Vec::new(),
         server_wait_ms: 20,
         when_limited: WhenLimited::Park,
+        ..Ladder::default()
     }
 }
 
@@ -422,7 +423,7 @@ impl Watched {
         }
         let open: Vec<(TaskId, u32)> =
             self.story.state.open_attempts().map(|(task, record)| (task, record.attempts)).collect();
-        self.story.tell(Command::Resume { unclean: !open.is_empty() }).unwrap();
+        self.story.tell(Command::Resume { unclean: !open.is_empty(), budget_microdollars: None }).unwrap();
         for (task, attempt) in open {
             let end = AttemptEnd::Unknown { what: "w".to_owned(), failure: None };
             let ask = self.story.ask_id();

@@ -389,50 +389,6 @@ fn two_local_rungs_and_claude_with_threshold_two() {
 }
 
 #[test]
-fn at_a_limit_of_paid_calls_a_task_tries_the_local_rungs_that_are_left_and_then_fails() {
-    let plan = Plans::of(vec![Plans::step("a")]);
-    tells(
-        &plan,
-        "open a ladder A,B|claude x1; start a; fail a check; start a; fail a limited@5000; start a; fail a check",
-        "a opens
-         a #1 starts on A
-         a #1 fails (check); a goes on claude (paid)
-         a #2 starts on claude (paid)
-         a #2 fails (limited); a goes on B uncounted
-         a #3 starts on B
-         a #3 fails (check); a failed (check); a stops: it was check; a FAILED: it was check; run Failed",
-    );
-    tells(
-        &plan,
-        "open a ladder A|claude x1; start a; fail a check; start a; fail a limited@5000",
-        "a opens
-         a #1 starts on A
-         a #1 fails (check); a goes on claude (paid)
-         a #2 starts on claude (paid)
-         a #2 fails (limited); a failed (limited); a stops: it was limited; a FAILED: it was limited; run Failed",
-    );
-}
-
-#[test]
-fn at_a_limit_a_parked_task_waits_until_it_frees_and_keeps_its_replies_and_its_count() {
-    let story = tells(
-        &Plans::of(vec![Plans::step("a")]),
-        "open a ladder A|claude x1 parks; start a; fail a check; start a; turn a r1; fail a limited@5000; +5000; start a; turn a r2",
-        "a opens
-         a #1 starts on A
-         a #1 fails (check); a goes on claude (paid)
-         a #2 starts on claude (paid)
-         a has a reply
-         a #2 fails (limited); a waits until +5000
-         a #3 starts on claude (paid)
-         a has a reply",
-    );
-    let task = story.state.tasks.values().next().unwrap();
-    assert_eq!((task.standing.failures, task.standing.transient_in_row), (1, 0));
-    assert_eq!(task.turns.len(), 2, "what was bought is kept");
-}
-
-#[test]
 fn a_critical_task_escalates_after_one_failure() {
     tells(
         &Plans::of(vec![Plans::step("a")]),

@@ -10,7 +10,7 @@ use ollmcp::domain::event::{DoubtAnswer, Event, Origin, Stamped, StepEnd, TaskEn
 use ollmcp::domain::failure::{Failure, FailureKind};
 use ollmcp::domain::identity::digest_bytes;
 use ollmcp::domain::ids::{AskId, Digest, RunId, StepId, StepIndex, TaskId};
-use ollmcp::domain::ladder::{Ladder, Rung, WhenLimited};
+use ollmcp::domain::ladder::{Ladder, PaidReason, Rung, WhenLimited};
 use ollmcp::domain::payload::{BlobRef, Items, Payload};
 use ollmcp::domain::plan::{
     Check, ForEach, OnError, Part, Plan, RawPlan, Reference, RepeatClass, Retry, Step, StepKind, Tolerate,
@@ -56,6 +56,11 @@ impl Plans {
             grants: None,
             idle_timeout_ms: None,
             judge: None,
+            task_kind: None,
+            claude: None,
+            local_only: None,
+            when_limited: None,
+            input_refs: Vec::new(),
         }
     }
 
@@ -127,14 +132,7 @@ impl Story {
     }
 
     pub(crate) fn of_run(plan: &Plan, run: RunId) -> Self {
-        let origin = Origin {
-            project: "p".to_owned(),
-            plan_source: "test".to_owned(),
-            fresh: false,
-            fake: false,
-            name: None,
-            granted: Vec::new(),
-        };
+        let origin = Origin { project: "p".to_owned(), plan_source: "test".to_owned(), ..Origin::default() };
         let first = Stamped::new(START_MS, accept(run, plan, Map::new(), origin));
         let state = fold(None, &first).unwrap();
         let replayed = fold(None, &decode(&encode(&first)).unwrap()).ok();
@@ -321,7 +319,7 @@ impl Story {
                 Command::RecordUsage { task: task(1), attempt: attempt(task(1)), usage }
             }
             "cancel" => Command::Cancel { by: "ann".to_owned() },
-            "resume" => Command::Resume { unclean: has("unclean") },
+            "resume" => Command::Resume { unclean: has("unclean"), budget_microdollars: None },
             "end" => Command::EndRun,
             other => panic!("no command `{other}`"),
         }
@@ -401,7 +399,7 @@ impl Story {
         };
         match event {
             Event::RunAccepted { .. } => "accepted".to_owned(),
-            Event::RunResumed { unclean } => if *unclean { "resumed unclean" } else { "resumed" }.to_owned(),
+            Event::RunResumed { unclean, .. } => if *unclean { "resumed unclean" } else { "resumed" }.to_owned(),
             Event::StepOpened { step: s, items, .. } => match items {
                 Items::One => format!("{} opens", step(s)),
                 Items::Range { len } | Items::List { len, .. } => format!("{} opens x{len}", step(s)),
@@ -548,7 +546,18 @@ fn ladder(words: &[&str]) -> Ladder {
     let seconds = words.iter().find_map(|word| word.strip_prefix("agree:")).map_or_else(Vec::new, names);
     let server_wait_ms = words.iter().find_map(|word| word.strip_prefix("wait:")).map_or(0, |n| n.parse().unwrap());
     let when_limited = if words.contains(&"parks") { WhenLimited::Park } else { WhenLimited::Fail };
-    Ladder { local: names(local), paid: names(paid), threshold, seconds, server_wait_ms, when_limited }
+    let unpaid = words.iter().find_map(|word| word.strip_prefix("unpaid:"));
+    Ladder {
+        local: names(local),
+        paid: names(paid),
+        threshold,
+        seconds,
+        server_wait_ms,
+        when_limited,
+        reason: if words.contains(&"wished") { PaidReason::UserRequested } else { PaidReason::Fallback },
+        unpaid: unpaid.map(|word| serde_json::from_value(Value::from(word)).unwrap()),
+        escalates_when_away: words.contains(&"away-pays"),
+    }
 }
 
 /// By its kind; `KIND@MS` passes that long after the first event.

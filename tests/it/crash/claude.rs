@@ -68,7 +68,8 @@ fn s20_after_two_counted_failures_claude_is_asked_once_and_the_call_is_on_record
     assert!(asked.matches("An earlier attempt failed").count() == 1, "both complaints are the same sentence: {asked}");
     assert!(asked.contains("output.sum = 41"), "{asked}");
     assert_eq!(claude.chats()[0].model, "claude-sonnet-4-6");
-    says(&said, "Claude may be asked (claude-sonnet-4-6)");
+    says(&said, "✓ Claude fallback enabled (model: claude-sonnet-4-6, threshold: 2 failures)\n");
+    says(&said, "Claude may be asked: what tasks need of the data is then sent to http://127.0.0.1:");
     says(&said, "after 2 counted failures claude");
     let records = usage(&place);
     assert_eq!(records.len(), 1, "{records:?}");

@@ -41,6 +41,11 @@ fn saw_everything(said: &Said) {
         said,
         &[
             "fake Claude: nothing is sent, nothing is paid",
+            "⚠️  declines failed, trying fallback...",
+            "🤖 Escalating to Claude Code (fallback)...",
+            "✓ Claude completed task. Today's usage: 2 calls, ~$0.00",
+            "⚠️  Claude usage limit reached (2/hour)",
+            "⚠️  Task will fail if all Ollama models are exhausted",
             "stand_in:declines failed: declined by the model: ",
             "stand_in:guesses failed: schema: ",
             "claude was asked after 2 counted failures (fallback), and its answer passed the checks",
@@ -174,7 +179,7 @@ fn without_claude_it_says_what_to_do() {
     let said = place.run(&["run", "escalation_check"]).exits(2);
     says(
         &said,
-        &["Claude is switched off", "--fake tries it without a key and without money", "claude_integration.enabled"],
+        &["Claude is off", "without a key and without money: --fake", "claude_integration.enabled"],
     );
     place.config(&json!({ "claude_integration": { "enabled": true } }));
     says(&place.run(&["run", "escalation_check"]).exits(2), &["Claude has no key", "ANTHROPIC_API_KEY"]);

@@ -560,21 +560,16 @@ impl Booted {
     }
 
     pub(crate) fn start_as(&self, run: RunId, plan: &Plan, leaves: bool) -> oneshot::Receiver<RunExit> {
-        let origin = Origin {
-            project: "p".to_owned(),
-            plan_source: "test".to_owned(),
-            fresh: false,
-            fake: false,
-            name: None,
-            granted: Vec::new(),
-        };
+        let origin = Origin { project: "p".to_owned(), plan_source: "test".to_owned(), ..Origin::default() };
         let first = accept(run, plan, Map::new(), origin);
         self.engine.start_run(run, Beginning::New(Box::new(first)), leaves).unwrap()
     }
 
     pub(crate) fn resume(&self, run: RunId) -> oneshot::Receiver<RunExit> {
         let state = folded(&self.journal.memory, run).unwrap();
-        self.engine.start_run(run, Beginning::Existing(Box::new(state)), false).unwrap()
+        self.engine
+            .start_run(run, Beginning::Existing { run: Box::new(state), budget_microdollars: None }, false)
+            .unwrap()
     }
 
     /// The only run of this engine.

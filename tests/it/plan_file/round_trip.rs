@@ -5,6 +5,8 @@ use std::path::Path;
 
 use ollmcp::domain::ids::StepId;
 use ollmcp::domain::kinds::Grant;
+use ollmcp::domain::kinds::TaskKind;
+use ollmcp::domain::ladder::WhenLimited;
 use ollmcp::domain::plan::{
     Agree, Check, ForEach, Input, InputKind, ModelServerKind, ModelServerSpec, OnError, Plan, RawPlan, RepeatClass,
     Retry, Step, StepKind, Tolerate,
@@ -128,6 +130,8 @@ fn any_step() -> impl Strategy<Value = Step> {
             if changed.is_some() {
                 done_when.push(Check::File { path: "out/a.rs".to_owned(), exists: None, parses: None, changed });
             }
+            let uses_input = done_when.iter().any(|check| matches!(check, Check::Expression(_)));
+            let input_refs = if uses_input { vec!["n".to_owned()] } else { Vec::new() };
             Step {
                 id: StepId::from("x"),
                 repeat: matches!(kind, StepKind::Tool { .. }).then_some(RepeatClass::Idempotent),
@@ -155,6 +159,11 @@ fn any_step() -> impl Strategy<Value = Step> {
                 grants,
                 idle_timeout_ms,
                 judge: None,
+                task_kind: flags.1.map(|n| TaskKind::ALL[n as usize % TaskKind::ALL.len()]),
+                claude: flags.0,
+                local_only: flags.2.filter(|_| flags.0 != Some(true)),
+                when_limited: flags.2.map(|parks| if parks { WhenLimited::Park } else { WhenLimited::Fail }),
+                input_refs,
             }
         },
     )
@@ -214,7 +223,13 @@ fn any_plan() -> impl Strategy<Value = RawPlan> {
                 Value::Object(_) => InputKind::Object,
                 _ => InputKind::String,
             };
-            let input = Input { name: "n".to_owned(), kind, default: Some(default), description: description.clone() };
+            let input = Input {
+                name: "n".to_owned(),
+                kind,
+                default: Some(default),
+                description: description.clone(),
+                local_only: false,
+            };
             RawPlan {
                 name: "plan".to_owned(),
                 description,
@@ -273,7 +288,7 @@ fn plan_with(place: Place, name: &str, value: Value) -> Value {
         Place::Plan => plan[name] = value,
         Place::Input => {
             plan["inputs"]["y"] = one;
-            if name == "description" {
+            if matches!(name, "description" | "local_only") {
                 plan["inputs"]["y"]["type"] = json!("string");
             }
         }

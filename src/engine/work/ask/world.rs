@@ -132,8 +132,8 @@ impl<'a> EngineWorld<'a> {
             StepKind::Agent { name, .. } => name.clone(),
             other => other.word().to_owned(),
         };
-        let is_critical = self.trial.ladder.threshold == 1;
-        let asked = PaidRequest { run: self.job.run, task, agent, is_critical, rung: self.rung.to_owned(), request };
+        let reason = self.trial.ladder.reason;
+        let asked = PaidRequest { run: self.job.run, task, agent, reason, rung: self.rung.to_owned(), request };
         paid.buy(asked).await
     }
 

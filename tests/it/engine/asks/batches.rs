@@ -97,7 +97,9 @@ async fn s07_items_that_fail_are_named_and_the_others_are_done() {
     assert_eq!(processed(&world), wanted, "a call that failed is made again by the next attempt");
     assert_eq!(server.count("m:8b"), 2 * FILES + 3 * 2);
     let report =
-        ollmcp::report::end::EndReport::new(&state, "", None, &|payload| world.blobs().read_value(payload).ok());
+        ollmcp::report::end::EndReport::new(&state, "", None, &ollmcp::report::money::Paid::nothing(), &|payload| {
+            world.blobs().read_value(payload).ok()
+        });
     let mut named: Vec<&str> = report.not_done.iter().map(|item| item.item.as_str()).collect();
     named.sort_unstable();
     assert_eq!(named, fails.map(file));

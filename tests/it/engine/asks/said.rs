@@ -269,8 +269,13 @@ async fn a_story_shows_what_was_said_where_it_counts_for_nothing() {
         let text = ollmcp::report::item::text(&stories);
         let line = text.lines().find(|line| line.contains("#1")).unwrap();
         assert!(line.contains(told) && line.chars().count() < 600, "{text}");
-        let report =
-            ollmcp::report::end::EndReport::new(&state, "", None, &|payload| world.blobs().read_value(payload).ok());
+        let report = ollmcp::report::end::EndReport::new(
+            &state,
+            "",
+            None,
+            &ollmcp::report::money::Paid::nothing(),
+            &|payload| world.blobs().read_value(payload).ok(),
+        );
         let work = &report.models[0];
         assert_eq!((work.failed, work.set_aside, work.not_done), (1, 0, 1));
         assert!(work.text().contains("failed 1 · set aside 0"), "{}", work.text());

@@ -177,7 +177,9 @@ async fn s25_one_of_two_steps_fails_and_both_are_told() {
     let words: Vec<&str> = state.steps.iter().map(|step| step.phase.word()).collect();
     assert_eq!(words, ["failed", "done", "skipped"]);
     let report =
-        ollmcp::report::end::EndReport::new(&state, "", None, &|payload| world.blobs().read_value(payload).ok());
+        ollmcp::report::end::EndReport::new(&state, "", None, &ollmcp::report::money::Paid::nothing(), &|payload| {
+            world.blobs().read_value(payload).ok()
+        });
     let told: Vec<(&str, &str)> = report.steps.iter().map(|step| (step.step.as_str(), step.state.as_str())).collect();
     assert_eq!(told, [("one", "failed"), ("two", "done"), ("three", "skipped")]);
 }
