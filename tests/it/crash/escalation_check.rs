@@ -177,10 +177,7 @@ fn what_was_not_seen_is_said_and_ends_with_1() {
 fn without_claude_it_says_what_to_do() {
     let place = Place::new();
     let said = place.run(&["run", "escalation_check"]).exits(2);
-    says(
-        &said,
-        &["Claude is off", "without a key and without money: --fake", "claude_integration.enabled"],
-    );
+    says(&said, &["Claude is off", "without a key and without money: --fake", "claude_integration.enabled"]);
     place.config(&json!({ "claude_integration": { "enabled": true } }));
     says(&place.run(&["run", "escalation_check"]).exits(2), &["Claude has no key", "ANTHROPIC_API_KEY"]);
     let said = place.run(&["run", "escalation_check", "-i", "fake=true"]).exits(2);
