@@ -51,24 +51,30 @@ pub(super) fn with_models(
         error.hints.extend(faults);
         error
     })?;
-    let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
-    let refused = |failure: Failure| CliError::usage(failure.message).hint_opt(failure.hint);
-    let opened = if asks && origin.fake {
-        let forms = fake::Forms::of(&plan, &ports.agents);
-        let opened = claude::open_fake(standing, forms, &paying.account, paying.limits);
-        let mut opened = runtime.block_on(opened).map_err(refused)?;
-        opened.lines.extend(written_for_real(&plan));
-        opened
-    } else if asks {
-        runtime.block_on(claude::open(standing, origin.budget_microdollars)).map_err(refused)?
-    } else {
-        claude::Opened { lines: Vec::new(), ..claude::look(standing) }
+    let looked = match origin.fake {
+        true => claude::Opened { door: None, unpaid: None, lines: Vec::new() },
+        false => claude::look(standing),
     };
+    let asks = plan.steps().iter().any(|step| step.kind.asks_a_model());
     if origin.claude {
-        wish_is_possible(asks, opened.unpaid.as_ref())?;
+        wish_is_possible(asks, looked.unpaid.as_ref())?;
     }
-    let paid = PaidRungs { unpaid: opened.unpaid, is_wished: origin.claude };
+    let refused = |failure: Failure| CliError::usage(failure.message).hint_opt(failure.hint);
+    let paid = PaidRungs { unpaid: looked.unpaid.clone(), is_wished: origin.claude };
     let mut prepared = runtime.block_on(models::prepare(standing, &plan, &ports.agents, &specs, &servers, &paid));
+    // Where nothing of the run can go to Claude, no account is opened.
+    let opened = match (prepared.has_paid, asks) {
+        (true, _) if origin.fake => {
+            let forms = fake::Forms::of(&plan, &ports.agents);
+            let opened = claude::open_fake(standing, forms, &paying.account, paying.limits);
+            let mut opened = runtime.block_on(opened).map_err(refused)?;
+            opened.lines.extend(written_for_real(&plan));
+            opened
+        }
+        (true, _) => runtime.block_on(claude::open(standing, origin.budget_microdollars)).map_err(refused)?,
+        (false, true) => looked,
+        (false, false) => claude::Opened { lines: Vec::new(), ..looked },
+    };
     opened.lines.iter().for_each(|line| output::err(&format!("{line}\n")));
     if !prepared.lines.is_empty() {
         notes.iter().for_each(|text| output::note(text));

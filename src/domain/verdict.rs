@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::failure::FailureKind;
+use super::payload::Payload;
 
 /// Who judges an output.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub enum Judge {
 }
 
 /// What one judge says of one output.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Who says so.
     pub by: Judge,
@@ -36,19 +37,22 @@ pub struct Verdict {
     /// What the next attempt is told; present when rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complaint: Option<String>,
+    /// Of a disagreement: what each model answered, by its rung.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<(String, Payload)>,
 }
 
 impl Verdict {
     /// Accepted, with what was seen.
     #[must_use]
     pub const fn accepting(by: Judge, evidence: Vec<String>) -> Self {
-        Self { by, accepted: true, evidence, check: None, kind: None, complaint: None }
+        Self { by, accepted: true, evidence, check: None, kind: None, complaint: None, answers: Vec::new() }
     }
 
     /// Rejected, with what the next attempt is told.
     #[must_use]
     pub fn rejecting(by: Judge, complaint: impl Into<String>) -> Self {
         let complaint = Some(complaint.into());
-        Self { by, accepted: false, evidence: Vec::new(), check: None, kind: None, complaint }
+        Self { by, accepted: false, evidence: Vec::new(), check: None, kind: None, complaint, answers: Vec::new() }
     }
 }

@@ -123,6 +123,10 @@ fn trial(run: &RunState, id: TaskId) -> Option<Trial> {
         turns: task.turns.clone(),
         calls: task.calls.clone(),
         tried: task.tried.iter().filter_map(|tried| tried.rung.local().map(str::to_owned)).collect(),
+        answers: {
+            let differ = task.tried.iter().rev().find(|tried| !tried.answers.is_empty());
+            differ.map(|tried| tried.answers.clone()).unwrap_or_default()
+        },
         effects: task.tried.last().map(|tried| tried.effects.clone()).unwrap_or_default(),
     })
 }

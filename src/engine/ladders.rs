@@ -72,9 +72,11 @@ impl Ladders {
         let rungs = self.rungs(plan, step, card)?;
         let (mut paid, local): (Vec<String>, Vec<String>) = rungs.into_iter().partition(|rung| is_paid(rung));
         let unpaid = self.unpaid_of(plan, step);
+        let is_wished = self.is_wished || step.claude == Some(true);
         if unpaid.is_some() {
             paid.clear();
-        } else if paid.is_empty() {
+        } else if paid.is_empty() && (!local.is_empty() || is_wished) {
+            // Who has no local model at hand has not asked for a paid one by that.
             paid.push(CLAUDE.to_owned());
         }
         if local.is_empty() && paid.is_empty() {
@@ -88,7 +90,7 @@ impl Ladders {
         // Without a paid rung there is nothing that one failure could lead to sooner; who says `critical` means it.
         let escalates_at_once = is_critical && (!paid.is_empty() || step.critical.is_some());
         let threshold = step.threshold.unwrap_or(if escalates_at_once { 1 } else { self.threshold });
-        let reason = match (self.is_wished || step.claude == Some(true), is_critical) {
+        let reason = match (is_wished, is_critical) {
             _ if unpaid.is_some() => PaidReason::Fallback,
             (true, _) => PaidReason::UserRequested,
             (false, true) => PaidReason::Critical,

@@ -10,6 +10,7 @@ mod known;
 mod open;
 mod place;
 mod prepare;
+mod private;
 mod record;
 mod rows;
 mod staged;
@@ -93,6 +94,8 @@ pub struct Trial {
     pub tried: Vec<String>,
     /// Keys of the calls that changed something in the attempt that is judged.
     pub effects: Vec<String>,
+    /// Answers of models that did not agree, with their rungs.
+    pub answers: Vec<(String, Payload)>,
 }
 
 /// Why an earlier attempt failed, as the next one is told.

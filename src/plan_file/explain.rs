@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use ascii_dag::{Direction, Graph, RenderOptions};
 
 use crate::domain::ids::StepIndex;
+use crate::domain::ladder::WhenLimited;
 use crate::domain::plan::{ForEach, OnError, Part, Plan, RepeatClass, Step, StepKind, Tolerate};
 
 use super::print::shown_share;
@@ -158,6 +159,9 @@ fn describe(plan: &Plan, at: StepIndex) -> String {
         parts.push(format!("after {}{more}", needs.iter().take(6).cloned().collect::<Vec<_>>().join(", ")));
     }
     limits(step, &mut parts);
+    if let Some(why) = plan.local_only(at).filter(|_| step.kind.asks_a_model()) {
+        parts.push(format!("local only: {}", clean(&why, 80)));
+    }
     parts.push(checks(step));
     parts.join(" · ")
 }
@@ -180,6 +184,18 @@ fn limits(step: &Step, parts: &mut Vec<String>) {
     }
     if step.critical == Some(true) {
         parts.push("critical".to_owned());
+    }
+    if let Some(kind) = step.task_kind {
+        parts.push(format!("kind {kind}"));
+    }
+    match step.claude {
+        Some(true) => parts.push("Claude first".to_owned()),
+        Some(false) => parts.push("never Claude".to_owned()),
+        None => {}
+    }
+    if let Some(word) = step.when_limited {
+        let word = if word == WhenLimited::Park { "waits" } else { "fails" };
+        parts.push(format!("at a limit of paid calls it {word}"));
     }
     if let Some(class) = step.repeat {
         let word = match class {

@@ -543,7 +543,7 @@ pub const KEYS: &[KeyDoc] = &[
         "url",
         Shape::Text,
         "\"http://box:8080/v1\"",
-        "Its address, `http://` or `https://`, without user and password. Must be given.",
+        "Its address, `http://` or `https://`, without user and password. Must be given, but for a stand-in.",
     ),
     built(
         ModelServer,

@@ -281,3 +281,62 @@ fn limit_held(tasks: &[Tried], account: &Accounted) -> Expected {
         but: (!seen).then(|| "it was not met, or not kept".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(failures: usize, is_done_by_claude: bool, is_limited: bool) -> Tried {
+        let local = Try { rung: "s:m".into(), paid: false, failed: Some("schema: no".into()), cut: false };
+        let failed = is_limited.then(|| "the hourly limit is reached".to_owned());
+        let paid = Try { rung: "claude".into(), paid: true, failed, cut: false };
+        let mut tries = vec![local; failures];
+        tries.push(paid);
+        Tried { task: "a".into(), tries, local_failures: failures, is_done_by_claude, is_limited }
+    }
+
+    fn record() -> UsageRecord {
+        let (input_tokens, output_tokens, cost_estimate) = (10, 2, 0.001);
+        UsageRecord {
+            input_tokens,
+            output_tokens,
+            cost_estimate,
+            success: true,
+            is_in_file: true,
+            ..UsageRecord::default()
+        }
+    }
+
+    fn accounted(records: Vec<UsageRecord>, hour_calls_max: u64) -> Accounted {
+        Accounted { hour_calls: records.len() as u64, hour_calls_max, records, ..Accounted::default() }
+    }
+
+    #[test]
+    fn what_is_missing_is_not_seen() {
+        let all = [task(2, true, false), task(2, false, true)];
+        assert!(locals_failed(&all).seen && claude_was_right(&all).seen);
+        assert!(!locals_failed(&[task(0, true, false)]).seen, "Claude was asked at once");
+        let kept = claude_was_right(&[task(2, false, true)]);
+        assert_eq!((kept.seen, kept.but.as_deref()), (false, Some("the hourly limit is reached")));
+        for (records, why) in [
+            (vec![], "no call is on record"),
+            (vec![UsageRecord { success: false, ..record() }], "0 answered calls"),
+            (vec![UsageRecord { is_in_file: false, ..record() }], "missing in the file"),
+            (vec![UsageRecord { cost_estimate: 0.0, ..record() }], "no price"),
+            (vec![UsageRecord { output_tokens: 0, ..record() }], "no tokens"),
+        ] {
+            let found = calls_are_on_record(&all, &accounted(records, 1));
+            assert!(!found.seen && found.but.as_deref().unwrap().contains(why), "{found:?}");
+        }
+        let cut = UsageRecord { success: false, input_tokens: 0, output_tokens: 0, ..record() };
+        assert!(
+            calls_are_on_record(&all, &accounted(vec![record(), cut], 2)).seen,
+            "a call that was cut has no tokens"
+        );
+        for (tasks, records, most, seen) in
+            [(&all[..], 1, 1, true), (&all[..], 1, 2, false), (&all[..], 2, 1, false), (&all[..1], 1, 1, false)]
+        {
+            assert_eq!(limit_held(tasks, &accounted(vec![record(); records], most)).seen, seen, "{records} of {most}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ use super::text::{bounded, clean, state_text, task_name};
 use crate::domain::event::TaskEnd;
 use crate::domain::failure::FailureClass;
 use crate::domain::ladder::Rung;
+use crate::domain::money::dollars;
 use crate::domain::payload::Payload;
 use crate::domain::run::{RunState, TaskPhase, Tried};
 
@@ -69,6 +70,9 @@ pub struct TriedLine {
     pub input_tokens: u64,
     /// Tokens written by models.
     pub output_tokens: u64,
+    /// What its answers cost, in millionths of a dollar.
+    #[serde(default)]
+    pub cost_microdollars: u64,
     /// Files that it changed; in place only if it was accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileLine>,
@@ -132,6 +136,7 @@ impl TriedLine {
             turns: tried.turns,
             input_tokens: tried.input_tokens,
             output_tokens: tried.output_tokens,
+            cost_microdollars: tried.cost_microdollars,
             files: {
                 let listed = tried
                     .staged
@@ -172,7 +177,11 @@ impl TriedLine {
             String::new()
         } else {
             let turns = super::text::plural(self.turns.into(), "reply").replace("replys", "replies");
-            format!(" · {turns}, {} + {} tokens", self.input_tokens, self.output_tokens)
+            let cost = match self.cost_microdollars {
+                0 => String::new(),
+                cost => format!(", ${}", dollars(cost)),
+            };
+            format!(" · {turns}, {} + {} tokens{cost}", self.input_tokens, self.output_tokens)
         };
         let seconds = super::text::seconds(self.seconds);
         format!("#{}{rung} · {}{counted}{evidence}{claimed} · {seconds}{tokens}", self.attempt, self.outcome)

@@ -20,6 +20,8 @@ pub struct Prepared {
     pub ladders: Ladders,
     /// What is said before the run starts.
     pub lines: Vec<String>,
+    /// A step may climb a paid rung.
+    pub has_paid: bool,
     /// Why a step can never ask anybody.
     pub faults: Vec<Failure>,
     /// Digests of the models that were listed, by rung: what is measured is kept under them.
@@ -107,10 +109,14 @@ pub async fn prepare(
         named.extend(ladders.built.iter().cloned());
     }
     lines.extend(named.iter().filter_map(|rung| missing(rung, &lists, specs)));
-    let mut faults = Vec::new();
+    let (mut faults, mut has_paid) = (Vec::new(), false);
     for step in asking {
         match ladders.of(plan, step, card(step)) {
-            Ok(ladder) if !ladder.local.is_empty() && ladder.local.iter().all(|rung| is_not_there(rung, &lists)) => {
+            Ok(ladder)
+                if !ladder.is_wished()
+                    && !ladder.local.is_empty()
+                    && ladder.local.iter().all(|rung| is_not_there(rung, &lists)) =>
+            {
                 let message = format!("step `{}` can ask nobody: no model of its ladder is there", step.id);
                 let rung = &ladder.local[0];
                 let hint =
@@ -120,7 +126,10 @@ pub async fn prepare(
             Ok(ladder) if ladder.paid.is_empty() && is_on_stand_ins(plan, &ladder) => {
                 faults.push(nobody_right(ladder.unpaid.as_ref().or(paid.unpaid.as_ref()), &step.id));
             }
-            Ok(ladder) => lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder)),
+            Ok(ladder) => {
+                has_paid |= !ladder.paid.is_empty();
+                lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder));
+            }
             Err(failure) => faults.push(failure),
         }
     }
@@ -129,7 +138,7 @@ pub async fn prepare(
     }
     lines.dedup();
     let digests = super::records::digests(&lists);
-    Prepared { ladders, lines, faults, digests }
+    Prepared { ladders, lines, has_paid, faults, digests }
 }
 
 /// A ladder of stand-ins: nobody on it is ever right.

@@ -218,6 +218,9 @@ impl Folding<'_> {
                     }
                     TaskPhase::Judging { .. } if open => {
                         let failure = rejection(verdict);
+                        if let Some(last) = current.tried.last_mut() {
+                            last.answers.clone_from(&verdict.answers);
+                        }
                         self.failed(*task, &failure)
                     }
                     _ => Err(self.corrupt("the task was not being judged")),

@@ -195,7 +195,10 @@ pub async fn second(
         let verdict = Verdict::accepting(Judge::Agreement, vec![evidence]);
         return Ok(unless_changed(ports, job, first.as_ref(), verdict).await);
     }
-    Ok(rejected(FailureKind::Disagreement, format!("{} ({now} or {rung})", agreement::complaint(&found, true))))
+    let why = format!("{} ({now} or {rung})", agreement::complaint(&found, true));
+    // The paid rung is shown both.
+    let answers = vec![(now.clone(), output.clone()), (rung.clone(), store(ports, value).await?)];
+    Ok(Verdict { answers, ..rejected(FailureKind::Disagreement, why) })
 }
 
 /// Who is asked for the second answer: the one that the plan names; else one of another family, best one that has not
@@ -261,7 +264,7 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
         workspace: &ports.workspace,
         task: &asking.task,
         inputs: asking.with.iter().map(|(name, value)| (name.clone(), as_text(value))).collect(),
-        results: Vec::new(),
+        results: if paid.is_some() { answers(ports, trial) } else { Vec::new() },
         is_taken: &is_taken,
         grounds: &grounds,
         tools: &asking.tools,
@@ -276,6 +279,18 @@ async fn on_rung(ports: &Ports, job: &Job, asking: &Asking, trial: &Trial, on: &
     let world = EngineWorld::new(ports, job, trial, on);
     let ended = turns::run(&setup, &world).await;
     (ended, world.effects())
+}
+
+/// What models answered that did not agree, for the one that decides between them.
+fn answers(ports: &Ports, trial: &Trial) -> Vec<(String, String)> {
+    let read = |(rung, answer): &(String, Payload)| match ports.blobs.read_value(answer) {
+        Ok(value) => Some((format!("answer of {rung}, not agreed"), as_text(&value))),
+        Err(error) => {
+            tracing::warn!(%error, rung, "an answer that was not agreed cannot be read");
+            None
+        }
+    };
+    trial.answers.iter().filter_map(read).collect()
 }
 
 fn limits(step: &Step, spec: &AgentSpec) -> Limits {

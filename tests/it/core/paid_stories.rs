@@ -2,7 +2,9 @@
 
 use ollmcp::domain::event::TaskEnd;
 use ollmcp::domain::ladder::Unpaid;
+use ollmcp::domain::plan::{Plan, Step, StepKind};
 use ollmcp::domain::run::TaskPhase;
+use ollmcp::report::progress::forecast_text;
 
 use super::story::{Plans, Story, tells};
 
@@ -165,4 +167,27 @@ fn a_failed_task_says_why_claude_was_not_asked() {
     ] {
         assert_eq!(unasked(&commands), why, "{commands}");
     }
+}
+
+#[test]
+fn after_twenty_items_of_a_batch_that_asks_models_its_end_and_its_cost_are_told() {
+    let kind = StepKind::Agent { name: "A".into(), prompt: Some("do".into()), with: serde_json::Map::new() };
+    let asking = Plans::of(vec![Step { kind, ..Plans::each("a", 120) }]);
+    let after = |plan: &Plan, items: u32, elapsed_ms, before, microdollars| {
+        let mut story = Story::new(plan);
+        story.run_quietly("open a ladder A|claude");
+        for item in 0..items {
+            story.run_quietly(&format!("start a.{item}; output a.{item}; accept a.{item}"));
+        }
+        forecast_text(&story.state, 0, elapsed_ms, before, microdollars)
+    };
+    assert_eq!(after(&asking, 19, 60_000, 0, 5_000), None, "too early");
+    let told = after(&asking, 20, 60_000, 0, 5_000).unwrap();
+    assert!(told.starts_with("a after 20 items: at this rate it ends about "), "{told}");
+    assert!(told.ends_with(" (in 5 m 00 s), and it will cost about $0.03 ($0.005 so far)"), "{told}");
+    let free = after(&asking, 20, 60_000, 0, 0).unwrap();
+    assert!(free.ends_with(", and it has cost nothing"), "{free}");
+    assert_eq!(after(&asking, 30, 60_000, 11, 0), None, "what had ended before says nothing of the rate");
+    assert_eq!(after(&asking, 120, 60_000, 0, 0), None, "nothing is left");
+    assert_eq!(after(&Plans::of(vec![Plans::each("a", 120)]), 40, 60_000, 0, 0), None, "no model is asked");
 }

@@ -161,3 +161,99 @@ fn without_a_key_claude_is_left_out_and_that_is_said() {
     assert_eq!(claude.requests().len(), 0);
     says(&said, "no paid rung stands above");
 }
+
+/// Two models do not agree: the paid rung is shown what each of them answered, also after a kill.
+#[test]
+fn claude_is_shown_both_answers_of_a_disagreement() {
+    let local = ModelServer::start(["alpha:8b", "beta:9b"]);
+    local.respond("alpha:8b", |_| Answer::text(r#"{"sum": 41, "why": "counted on fingers"}"#));
+    local.respond("beta:9b", |_| Answer::text(r#"{"sum": 43, "why": "guessed"}"#));
+    let claude = AnthropicServer::start();
+    let gate = Gate::new();
+    claude.always(Answer::text(r#"{"sum": 42, "why": "added"}"#).behind(&gate));
+    let place = place(&local, &claude, &json!({}));
+    place.write(
+        "sum.yaml",
+        r#"
+name: sum
+ladders: { two: ["ollama:alpha:8b", "ollama:beta:9b", claude] }
+steps:
+  - id: add
+    agent: FILE_EXECUTOR
+    ladder: two
+    agree: true
+    prompt: What is 19 and 23 together?
+    output: { schema: { type: object, required: [sum, why], properties: { sum: { type: integer }, why: { type: string, x-agree: ignore } } } }
+"#,
+    );
+    let running = place.start(&["run", "sum.yaml"]);
+    until("the paid request", || (claude.chats().len() == 1).then_some(()));
+    assert!(running.kill().is_killed());
+    gate.open();
+    place.run(&["resume", "last"]).exits(0);
+    for asked in claude.chats() {
+        let asked = asked.body.to_string();
+        for part in ["counted on fingers", "guessed", "answer of ollama:alpha:8b", "answer of ollama:beta:9b"] {
+            assert!(asked.contains(part), "no `{part}` in {asked}");
+        }
+    }
+    assert!(local.chats().iter().all(|asked| !asked.body.to_string().contains("not agreed")), "no local model is");
+}
+
+/// A paid attempt of another step cannot read a file that an input keeps local.
+#[test]
+fn a_paid_attempt_reads_nothing_that_an_input_keeps_local() {
+    let local = local("no form");
+    let claude = AnthropicServer::start();
+    let calls = [
+        ("fs_read", json!({ "path": "private/salary.txt" })),
+        ("fs_read", json!({ "path": "./open/../private/salary.txt" })),
+        ("fs_search", json!({ "root": ".", "text": "EUR" })),
+        ("fs_list", json!({ "root": "private" })),
+        ("fs_list", json!({ "root": "open" })),
+        ("fs_search", json!({ "root": "open", "text": "EUR" })),
+        ("fs_read", json!({ "path": "open/hello.txt" })),
+    ];
+    let (turns, refused) = (calls.len(), 4);
+    claude.respond(move |asked: &Asked| {
+        let turn = asked.body["messages"].as_array().unwrap().len() / 2;
+        match calls.get(turn) {
+            Some((tool, arguments)) => Answer::tool(tool, arguments.clone()),
+            None => Answer::text(r#"{"sum": 42}"#),
+        }
+    });
+    let place = place(&local, &claude, &json!({}));
+    place.write("private/salary.txt", "9,400 EUR");
+    place.write("open/hello.txt", "good morning");
+    let prompt = "Look at private, private/salary.txt, ./open/../private/salary.txt, EUR and open/hello.txt.";
+    let plan = SUM.replace("steps:", "inputs:\n  folder: { type: path, default: private, local_only: true }\nsteps:");
+    place.write("sum.yaml", &plan.replace("What is 19 and 23 together?", prompt));
+    place.run(&["run", "sum.yaml"]).exits(0);
+    let last = claude.chats().last().unwrap().body.to_string();
+    assert_eq!(claude.chats().len(), turns + 1, "{last}");
+    assert_eq!(last.matches("keeps local").count(), refused, "{last}");
+    assert!(last.contains("good morning"));
+    assert!(!last.contains("9,400"), "{last}");
+}
+
+/// A server that is away, or that has no model, makes no ladder: nothing goes to Claude for that.
+#[test]
+fn without_any_local_model_nothing_is_bought_unless_somebody_asks_for_it() {
+    let claude = AnthropicServer::start();
+    claude.always(Answer::text(r#"{"sum": 42}"#));
+    let place = Place::new();
+    place.config(&json!({
+        "ollama": { "url": "http://127.0.0.1:9" },
+        "find_model_servers": false,
+        "claude_integration": { "enabled": true, "api_key": KEY, "base_url": claude.url(), "model": "claude-sonnet-4-6" },
+    }));
+    place.write("sum.yaml", SUM);
+    let said = place.run(&["run", "sum.yaml"]).exits(2);
+    assert!(claude.requests().is_empty(), "{said:#?}");
+    says(&said, "its ladder has no local one");
+    let said = place.run(&["run", "sum.yaml", "--claude"]).exits(0);
+    assert_eq!(claude.chats().len(), 1, "{said:#?}");
+    place.write("paid.yaml", &SUM.replace("steps:", "ladders: { default: [\"claude:claude-haiku-4-5\"] }\nsteps:"));
+    place.run(&["run", "paid.yaml", "--fresh"]).exits(0);
+    assert_eq!(claude.chats()[1].model, "claude-haiku-4-5", "a ladder of paid rungs alone is a choice");
+}

@@ -21,6 +21,7 @@ use crate::engine::ladders::is_paid;
 use crate::engine::paid::{Bought, PaidRequest};
 use crate::engine::work::act::{call_tool, store, tool_failure};
 use crate::engine::work::files::touched;
+use crate::engine::work::private::kept_local;
 use crate::engine::work::{Job, Recorder, Trial, shown};
 
 use super::On;
@@ -139,7 +140,13 @@ impl<'a> EngineWorld<'a> {
 
     async fn called(&self, tool: &Tool, arguments: &Map<String, Value>, nth: u32) -> Called {
         let spec = ToolSpec { input_schema: tool.offer.parameters.clone(), ..empty_spec(tool) };
-        if let Err(failure) = touched(self.ports, &tool.server, arguments, &spec.path_arguments()) {
+        let files = spec.path_arguments();
+        if let Err(failure) = touched(self.ports, &tool.server, arguments, &files) {
+            return Called::Error(failure);
+        }
+        if is_paid(self.rung)
+            && let Err(failure) = kept_local(self.ports, self.job, &tool.server, arguments, &files)
+        {
             return Called::Error(failure);
         }
         let key = self.call_key(tool, arguments, nth);
