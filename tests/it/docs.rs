@@ -394,7 +394,7 @@ fn every_jq_line_of_the_page_about_trouble_says_what_the_account_says() {
         } else if command.contains("group_by(.task_type)") {
             said == "FORM_FILLER"
         } else if command.contains("not)] | length") {
-            said == by_reason["failed"].to_string() && said == "1"
+            said == "1" && by_reason["failed"] == 1
         } else if command.contains("not) | .cost_estimate] | add // 0") {
             let cut = numbers(said)[0];
             cut > 0.0 && cut < total
