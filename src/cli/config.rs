@@ -148,7 +148,7 @@ impl Place {
         let found = project::find_folder(&self.cwd, &self.home).map_err(failed)?;
         let folder = found.as_deref().unwrap_or(&self.cwd);
         let file = project::config_file(folder);
-        if found.is_none() && !(file.exists() && !self.home.is_no_project(folder)) {
+        if found.is_none() && (!file.exists() || self.home.is_no_project(folder)) {
             return Err(CliError::usage(format!("no project here or above `{}`", self.cwd.display()))
                 .hint("`--user` sets it for all your projects; `ollmcp init` makes a project here"));
         }

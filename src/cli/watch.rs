@@ -172,7 +172,7 @@ pub(super) fn watch(
     }
     let (exit, paid) = exit?;
     own.store.state.settle();
-    let told = report(context, standing, &own, run, &exit, &paying, paid, Some(&notifier));
+    let told = report(context, standing, &own, run, &exit, (&paying, paid), Some(&notifier));
     notifier.finish();
     told
 }
@@ -188,7 +188,7 @@ pub(super) fn retell(
     let run = state.head.run;
     let paying = Paying::of(standing, own, run, &state.plan, &state.head.origin)?;
     let paid = runtime()?.block_on(paying.spent(run));
-    report(context, standing, own, run, &RunExit::Ended(end), &paying, paid, None).map(Some)
+    report(context, standing, own, run, &RunExit::Ended(end), (&paying, paid), None).map(Some)
 }
 
 /// Why a run was dropped without a word: the tree's own reason, which may come a moment after its fall.
@@ -203,8 +203,7 @@ fn report(
     own: &OwnStore,
     run: RunId,
     exit: &RunExit,
-    paying: &Paying,
-    (calls, microdollars): (u64, u64),
+    (paying, (calls, microdollars)): (&Paying, (u64, u64)),
     notifier: Option<&Notifier>,
 ) -> Result<Exit, CliError> {
     if let RunExit::Fault(reason) = exit {
