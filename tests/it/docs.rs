@@ -317,6 +317,7 @@ pages! {
     examples_about_documents_read_by_a_model_run => "09-your-own-documents",
     examples_about_agents_run => "10-agents",
     examples_about_models_run => "11-choosing-models",
+    examples_about_configuration_run => "12-configuration",
 }
 
 #[test]
