@@ -112,6 +112,8 @@ async fn ours(folder: &Path, plan: &Plan) -> Duration {
         granted_paths: Vec::new(),
         staging: Arc::new(ollmcp::engine::Staging::new(state.join("staging"))),
         attempts_max: PARALLEL,
+        defaults: Arc::default(),
+        park_wait_ms: 0,
     };
     let engine = running::start(ports, store.journal.clone(), RegistryDoor::default(), None).await.unwrap();
     let origin = Origin { project: "bench".to_owned(), plan_source: "bench".to_owned(), ..Origin::default() };

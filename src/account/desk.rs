@@ -20,6 +20,7 @@ use super::mirror::{self, MirrorError};
 use super::owner::Owner;
 use super::serve::{self, Here, Served};
 use super::store::{Store, anchor};
+use super::usage_file::Record;
 
 /// Messages that are taken together.
 const BATCH_MAX: usize = 512;
@@ -41,6 +42,7 @@ pub(super) enum Message {
     End { key: u64, end: End, reply: Option<Answer<Settled>> },
     Usage { span: Span, by: By, reply: Answer<Vec<Group>> },
     Standing { run: Option<String>, reply: Answer<Standing> },
+    Records { run: String, reply: Answer<Vec<Record>> },
     Flush { reply: Answer<()> },
 }
 
@@ -76,6 +78,7 @@ struct Ending {
 enum Question {
     Usage(Span, By, Answer<Vec<Group>>),
     Standing(Option<String>, Answer<Standing>),
+    Records(String, Answer<Vec<Record>>),
 }
 
 struct Desk {
@@ -180,6 +183,7 @@ impl Desk {
             Message::End { key, end, reply } => self.endings.push(Ending { key, end, reply }),
             Message::Usage { span, by, reply } => self.questions.push(Question::Usage(span, by, reply)),
             Message::Standing { run, reply } => self.questions.push(Question::Standing(run, reply)),
+            Message::Records { run, reply } => self.questions.push(Question::Records(run, reply)),
             Message::Flush { reply } => self.flushes.push(reply),
         }
     }
@@ -247,6 +251,7 @@ impl Desk {
             match question {
                 Question::Usage(_, _, reply) => _ = reply.send(Err(error.clone())),
                 Question::Standing(_, reply) => _ = reply.send(Err(error.clone())),
+                Question::Records(_, reply) => _ = reply.send(Err(error.clone())),
             }
         }
         for flush in std::mem::take(&mut self.flushes) {
@@ -324,6 +329,10 @@ impl Desk {
                     let told = look::standing(self.store.link(), &here, run.as_deref()).await.map_err(fault)?;
                     done.told.push(Told::Standing(told));
                 }
+                Question::Records(run, _) => {
+                    let told = look::records(self.store.link(), run).await.map_err(fault)?;
+                    done.told.push(Told::Records(told));
+                }
             }
         }
         done.is_behind = mirror::is_behind(self.store.link()).await.map_err(fault)?;
@@ -381,6 +390,7 @@ impl Desk {
             match (question, told) {
                 (Question::Usage(_, _, reply), Told::Usage(told)) => _ = reply.send(Ok(told)),
                 (Question::Standing(_, reply), Told::Standing(told)) => _ = reply.send(Ok(told)),
+                (Question::Records(_, reply), Told::Records(told)) => _ = reply.send(Ok(told)),
                 _ => unreachable!("questions are answered in their order"),
             }
         }
@@ -455,4 +465,5 @@ struct Done {
 enum Told {
     Usage(Vec<Group>),
     Standing(Standing),
+    Records(Vec<Record>),
 }

@@ -11,7 +11,9 @@ use super::call::{Ask, Decision, Settled, Spent};
 use super::clock::{Clock, SystemClock};
 use super::desk::{self, Message};
 use super::look::{By, Group, Span, Standing};
+use super::usage_file::Record;
 use super::{ACCOUNT_FILE, AccountError, USAGE_FILE};
+use crate::domain::ids::RunId;
 
 /// Notices that are kept until somebody takes them.
 const NOTICES_MAX: usize = 100;
@@ -161,6 +163,16 @@ impl Account {
     pub async fn standing(&self, run: Option<&str>) -> Result<Standing, AccountError> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Standing { run: run.map(str::to_owned), reply })?;
+        answer.await.map_err(|_| AccountError::Closed)?
+    }
+
+    /// Records of one run's calls, as they stand in the usage file; those that were folded are left out.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn records(&self, run: RunId) -> Result<Vec<Record>, AccountError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Records { run: run.to_string(), reply })?;
         answer.await.map_err(|_| AccountError::Closed)?
     }
 

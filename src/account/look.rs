@@ -3,9 +3,11 @@
 use jiff::civil::Date;
 use sqlx::SqliteConnection;
 
+use super::apply::record_of;
 use super::clock::Day;
 use super::rules::{HOUR_MS, Moment};
 use super::serve::{self, Here};
+use super::usage_file::Record;
 
 /// What usage is grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +148,14 @@ pub(super) async fn usage(
         microdollars: positive(cost),
     };
     Ok(rows.into_iter().map(group).collect())
+}
+
+/// Records of one run's calls, as they stand in the usage file, in its order.
+pub(super) async fn records(link: &mut SqliteConnection, run: &str) -> Result<Vec<Record>, sqlx::Error> {
+    let sql = "select stamp, agent, reason, input_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
+        cache_read_tokens, output_tokens, microdollars, cost_usd, success
+        from calls where state <> 0 and run = ? order by stamp, id";
+    sqlx::query(sql).bind(run).fetch_all(link).await?.iter().map(record_of).collect()
 }
 
 /// What is used and open now; `run` is the beginning of a run's id.

@@ -1,10 +1,12 @@
 //! Claude behind the usage account: nothing is sent that is not reserved, and nothing is told that is not settled.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::fake::{FAKE_SAID, FakeClaude, Forms};
 use super::money;
 use super::notify::Notifier;
 use super::place::Standing;
@@ -41,6 +43,8 @@ pub struct ClaudeDoor {
     today: Mutex<Option<Today>>,
     /// Who is told that the day's cost has passed the amount at which it is said.
     notifier: OnceLock<Arc<Notifier>>,
+    /// The scripted one, kept for as long as it is asked.
+    _fake: Option<FakeClaude>,
 }
 
 /// Claude as a run finds it.
@@ -145,6 +149,28 @@ pub async fn open(standing: &Standing, budget_microdollars: Option<u64>) -> Resu
     Ok(Opened { door: Some(Arc::new(door)), unpaid: None, lines })
 }
 
+/// The door to the scripted Claude inside the program, whatever the configuration says of Claude: it has its own address,
+/// key and account, and keeps to the limits that are given.
+///
+/// # Errors
+/// It cannot be started, or its account cannot be made.
+pub async fn open_fake(standing: &Standing, forms: Forms, folder: &Path, limits: Limits) -> Result<Opened, Failure> {
+    let refused = |why: String| Failure::new(FailureKind::Denied, format!("the fake Claude cannot be started: {why}"));
+    let fake = FakeClaude::start(forms).map_err(|error| refused(error.to_string()))?;
+    let address = claude::address(Some(&fake.url())).map_err(|error| refused(error.to_string()))?;
+    let key = Key::api(fake.key()).ok_or_else(|| refused("its key cannot be sent".to_owned()))?;
+    let catalogue = Arc::new(catalogue(standing));
+    let model = standing.settings.claude.model.clone();
+    let mut lines = vec![format!("{FAKE_SAID} ({model}; {})", limits_text(&limits))];
+    lines.extend(catalogue.resolve(&model).note());
+    lines.push(format!("its calls are counted in an account of the run's own: {}", folder.display()));
+    let claude = Claude::new(address, Some(key), catalogue).map_err(|error| refused(error.to_string()))?;
+    let account = Account::open(folder).await.map_err(|error| unusable(&error))?;
+    let project = standing.folder().display().to_string();
+    let door = ClaudeDoor { _fake: Some(fake), ..ClaudeDoor::new(claude, account, limits, project, model) };
+    Ok(Opened { door: Some(Arc::new(door)), unpaid: None, lines })
+}
+
 /// `at most 50 calls an hour and $10.00 a day, $2.00 this run`.
 fn limits_text(limits: &Limits) -> String {
     let day = limits.day_microdollars_max.map_or_else(String::new, |max| format!(" and ${} a day", dollars(max)));
@@ -175,7 +201,16 @@ impl ClaudeDoor {
     /// A door of these parts: the project pays within the limits, and `model` is the one of the rung `claude`.
     #[must_use]
     pub fn new(claude: Claude, account: Account, limits: Limits, project: String, model: String) -> Self {
-        Self { claude, account, limits, project, model, today: Mutex::default(), notifier: OnceLock::new() }
+        Self {
+            claude,
+            account,
+            limits,
+            project,
+            model,
+            today: Mutex::default(),
+            notifier: OnceLock::new(),
+            _fake: None,
+        }
     }
 
     fn model_of(&self, rung: &str) -> String {

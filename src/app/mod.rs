@@ -2,6 +2,7 @@
 
 pub mod claude;
 pub mod databases;
+pub mod fake;
 pub mod models;
 pub mod money;
 pub mod notify;

@@ -85,7 +85,9 @@ pub fn ports(
     Ok((ports, tools.notes))
 }
 
-fn cards(standing: &Standing) -> BTreeMap<String, AgentCard> {
+/// Agents by name, as the engine has them.
+#[must_use]
+pub fn cards(standing: &Standing) -> BTreeMap<String, AgentCard> {
     let card = |agent: &crate::agent::AgentSpec| {
         let agent = asking::told(&standing.settings, agent);
         let card = AgentCard {

@@ -160,6 +160,9 @@ pub struct RunArgs {
     /// What paid calls of this run may cost, in US dollars
     #[arg(long, value_name = "DOLLARS")]
     pub budget: Option<String>,
+    /// Have every paid call answered by a scripted Claude inside the program: nothing is sent, nothing is paid
+    #[arg(long)]
+    pub fake: bool,
 }
 
 /// Words of `resume`.

@@ -23,6 +23,7 @@ mod ls;
 mod models;
 mod offline;
 mod output;
+mod paying;
 mod plan_source;
 mod question;
 mod resume;

@@ -41,7 +41,7 @@ pub(super) fn question(context: &Context, words: &[String], wish: Wish) -> Resul
     let own = context.own_store(project, "run")?;
     let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
     let Some(head) =
-        heads.iter().rev().find(|head| run::is_same(head, &plan, &inputs) && head.origin.claude == wish.claude)
+        heads.iter().rev().find(|head| run::is_same(head, &plan, &inputs, false) && head.origin.claude == wish.claude)
     else {
         let granted = &granted;
         let beginning = run::Fresh { plan: &plan, source: QUESTION, inputs, granted, name: None, fresh: true, wish };

@@ -26,6 +26,10 @@ pub(super) fn resume(context: &Context, args: &ResumeArgs, before: Wish) -> Resu
     let run = find_run(&heads, &args.run)?;
     let state = reader.run(run).map_err(|error| CliError::failed(error.to_string()))?;
     let state = state.ok_or_else(|| CliError::failed(format!("the state store has no run {run}")))?;
+    if let Some(exit) = watch::retell(context, &standing, &own, &state)? {
+        output::err(&format!("run {} has ended (exit code {})\n", run.short(), exit.code()));
+        return Ok(exit);
+    }
     if let Some(end) = state.head.end {
         let exit = Exit::of_end(end);
         let word = crate::report::line::end_word(end);

@@ -35,16 +35,18 @@ pub(super) fn run(context: &Context, args: RunArgs, before: Wish) -> Result<Exit
     let wish = Wish {
         claude: own.claude || before.claude,
         budget_microdollars: own.budget_microdollars.or(before.budget_microdollars),
+        fake: args.fake,
     };
     args.name.as_deref().map_or(Ok(()), usable_name)?;
     let standing = context.standing_to_start(true)?;
     let project = project_of(&standing)?;
     let FoundAndRead { plan, source } = find_and_read(&standing, &args.plan, context.is_json)?;
-    let (inputs, granted) = inputs_of(&standing, &plan, &args.input)?;
+    let (mut inputs, granted) = inputs_of(&standing, &plan, &args.input)?;
+    set_fake(&plan, &args, &mut inputs)?;
     addresses_fit(&standing, &plan, &inputs)?;
     let own = context.own_store(project, "run")?;
     let heads = own.store.state.reader().heads().map_err(|error| CliError::failed(error.to_string()))?;
-    let unfinished = heads.iter().rev().find(|head| is_same(head, &plan, &inputs));
+    let unfinished = heads.iter().rev().find(|head| is_same(head, &plan, &inputs, wish.fake));
     if let Some(head) = unfinished.filter(|_| !args.new) {
         let run = head.run;
         if !watch::asks_yes(&format!("run {} of the same plan and inputs has not ended. Go on with it?", run.short())) {
@@ -97,6 +99,7 @@ impl Fresh<'_> {
             granted: self.granted.iter().filter_map(|path| path.to_str()).map(str::to_owned).collect(),
             claude: self.wish.claude,
             budget_microdollars: self.wish.budget_microdollars,
+            fake: self.wish.fake,
         };
         output::err(&format!("run {} · {}\n", run.short(), text::plan_text(self.plan.name(), self.source)));
         for (name, value) in &self.inputs {
@@ -143,12 +146,28 @@ fn again(args: &RunArgs) -> String {
     let name = args.name.as_ref().map_or_else(String::new, |name| format!(" --name {}", quoted(name)));
     let claude = if args.claude { " --claude" } else { "" };
     let budget = args.budget.as_ref().map_or_else(String::new, |budget| format!(" --budget {}", quoted(budget)));
-    format!("run --new {}{inputs}{fresh}{name}{claude}{budget}", quoted(&args.plan))
+    let fake = if args.fake { " --fake" } else { "" };
+    format!("run --new {}{inputs}{fresh}{name}{claude}{budget}{fake}", quoted(&args.plan))
 }
 
-/// An unfinished run of the same plan and inputs.
-pub(super) fn is_same(head: &Head, plan: &Plan, inputs: &Map<String, Value>) -> bool {
-    head.end.is_none() && &head.inputs == inputs && head.plan == plan.name()
+/// An unfinished run of the same plan and inputs. One with a fake Claude and one without are never the same.
+pub(super) fn is_same(head: &Head, plan: &Plan, inputs: &Map<String, Value>, fake: bool) -> bool {
+    head.end.is_none() && &head.inputs == inputs && head.plan == plan.name() && head.origin.fake == fake
+}
+
+/// Input of a plan that does more where nothing is paid; set by `--fake` and by nothing else.
+const FAKE: &str = "fake";
+
+fn set_fake(plan: &Plan, args: &RunArgs, inputs: &mut Map<String, Value>) -> Result<(), CliError> {
+    if kind_of(plan, FAKE) != Some(InputKind::Boolean) {
+        return Ok(());
+    }
+    if args.input.iter().any(|word| word.split_once('=').is_some_and(|(name, _)| name == FAKE)) {
+        return Err(CliError::usage("the input `fake` is set by `--fake` and by nothing else")
+            .hint(format!("ollmcp run {} --fake", quoted(&args.plan))));
+    }
+    inputs.insert(FAKE.to_owned(), Value::Bool(args.fake));
+    Ok(())
 }
 
 /// The run's inputs, with paths made to hold in the project folder, and the paths outside it that the person named.

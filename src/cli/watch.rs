@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::asked::with_models;
+use super::asked::{begun, with_models};
 use super::context::{Context, OwnStore, project_of, socket};
 use super::error::CliError;
 use super::exit::Exit;
+use super::paying::Paying;
 use super::signals::{Ask, Signals};
 use super::{output, question};
 use crate::api::server::ControlSocket;
 use crate::app::models::records::Records;
 use crate::app::notify::Notifier;
 use crate::app::place::Standing;
-use crate::app::{claude, money, running, store};
+use crate::app::{claude, running, store};
 use crate::domain::event::Stamped;
 use crate::domain::failure::NEVER_MS;
 use crate::domain::ids::RunId;
@@ -24,9 +25,10 @@ use crate::engine::EventReader;
 use crate::engine::paid::PaidModels;
 use crate::engine::root::RegistryDoor;
 use crate::engine::supervisor::{Beginning, RunExit};
-use crate::model::Tokens;
+use crate::model::{Tokens, stand_in};
 use crate::report::claude_lines::ClaudeLines;
 use crate::report::end::{self, EndReport};
+use crate::report::escalation::is_trial;
 use crate::report::money::Paid;
 use crate::report::progress::Progress;
 use crate::report::{detail, line, text};
@@ -99,7 +101,9 @@ pub(super) fn watch(
     notes.iter().for_each(|text| output::note(text));
     std::fs::create_dir_all(running::spill_dir(&project.state))?;
     let runtime = runtime()?;
-    let (ports, digests) = with_models(standing, &beginning, ports, &runtime, &notifier)?;
+    let (plan, origin) = begun(&beginning).ok_or_else(|| CliError::failed("the run has no plan that can be read"))?;
+    let paying = Paying::of(standing, &own, run, &plan, &origin)?;
+    let (ports, digests) = with_models(standing, &beginning, ports, &paying, &runtime, &notifier)?;
     if let Some(paid) = &ports.paid {
         // It is set once, here.
         let _ = teller.paid.set(paid.clone());
@@ -152,21 +156,39 @@ pub(super) fn watch(
         if let Err(error) = own.store.journal.close().await {
             output::err(&format!("error: {error}\n"));
         }
-        let paid = paid_by(standing, run).await;
+        let paid = paying.spent(run).await;
         Ok::<_, CliError>((exit, paid))
     });
     runtime.shutdown_timeout(RUNTIME_LIMIT);
     // What was measured is told by `ollmcp models`; a run does not fail for it.
-    let samples = asked.samples();
+    let mut samples = asked.samples();
+    // How fast a stand-in is says nothing of any model.
+    let is_stand_in =
+        |server: &String| model_servers.0.get(server).is_some_and(|one| one.address() == stand_in::ADDRESS);
+    samples.retain(|samples| !is_stand_in(&samples.server));
     let kept = Records::keep_speeds(&standing.home, &model_servers, &digests, &samples, crate::app::now_ms());
     if let Err(error) = kept {
         tracing::warn!(%error, "how fast the models were is not kept");
     }
     let (exit, paid) = exit?;
     own.store.state.settle();
-    let told = report(context, standing, &own, run, &exit, paid, &notifier);
+    let told = report(context, standing, &own, run, &exit, &paying, paid, Some(&notifier));
     notifier.finish();
-    told.map(|()| Exit::of_run(&exit))
+    told
+}
+
+/// Tells once more what a run that has ended came to, where it only tries the escalation; `None` for every other run.
+pub(super) fn retell(
+    context: &Context,
+    standing: &Standing,
+    own: &OwnStore,
+    state: &RunState,
+) -> Result<Option<Exit>, CliError> {
+    let Some(end) = state.head.end.filter(|_| is_trial(state)) else { return Ok(None) };
+    let run = state.head.run;
+    let paying = Paying::of(standing, own, run, &state.plan, &state.head.origin)?;
+    let paid = runtime()?.block_on(paying.spent(run));
+    report(context, standing, own, run, &RunExit::Ended(end), &paying, paid, None).map(Some)
 }
 
 /// Why a run was dropped without a word: the tree's own reason, which may come a moment after its fall.
@@ -175,25 +197,20 @@ async fn why_lost(gave_up: impl Future<Output = String>) -> String {
     reason.unwrap_or_else(|_| "the run registry died".to_owned())
 }
 
-/// Paid calls of a run on record, and what they cost. What cannot be read is none: the report is not held up by it.
-async fn paid_by(standing: &Standing, run: RunId) -> (u64, u64) {
-    let run = run.to_string();
-    let Ok(Some(account)) = money::open_existing(standing).await else { return (0, 0) };
-    let Ok(now) = account.standing(Some(&run)).await else { return (0, 0) };
-    now.runs.iter().find(|(id, ..)| *id == run).map_or((0, 0), |(_, calls, microdollars)| (*calls, *microdollars))
-}
-
 fn report(
     context: &Context,
     standing: &Standing,
     own: &OwnStore,
     run: RunId,
     exit: &RunExit,
+    paying: &Paying,
     (calls, microdollars): (u64, u64),
-    notifier: &Notifier,
-) -> Result<(), CliError> {
+    notifier: Option<&Notifier>,
+) -> Result<Exit, CliError> {
     if let RunExit::Fault(reason) = exit {
-        notifier.stopped(run, reason);
+        if let Some(notifier) = notifier {
+            notifier.stopped(run, reason);
+        }
         return Err(CliError::failed(format!("the engine stopped: {reason}"))
             .hint(format!("nothing that was reported is lost: {}", context.resume(run))));
     }
@@ -207,11 +224,14 @@ fn report(
     };
     let Some(state) = state else {
         output::err("the run was stopped before it began\n");
-        return Ok(());
+        return Ok(Exit::of_run(exit));
     };
-    match exit {
-        RunExit::Parked { until_ms } => notifier.parked(&state, &parked(&state, *until_ms), *until_ms),
-        other => notifier.left(&state, other),
+    match (notifier, exit) {
+        (Some(notifier), RunExit::Parked { until_ms }) => {
+            notifier.parked(&state, &parked(&state, *until_ms), *until_ms);
+        }
+        (Some(notifier), other) => notifier.left(&state, other),
+        (None, _) => {}
     }
     let before = run_before(reader, &state);
     let word = match exit {
@@ -226,7 +246,8 @@ fn report(
     let prices_of = catalogue.as_of().to_string();
     let price = |prompt, reply| catalogue.cost(asked, &Tokens { prompt, reply, ..Tokens::default() }).microdollars;
     let paid = Paid { calls, microdollars, model: &model, prices_of: &prices_of, price: &price };
-    let report = EndReport::new(&state, word, before.as_ref(), &paid, &|payload| blobs.read_value(payload).ok());
+    let mut report = EndReport::new(&state, word, before.as_ref(), &paid, &|payload| blobs.read_value(payload).ok());
+    report.escalation = paying.seen(&state)?;
     if question::is_question(&state) {
         question::tell(context, &state, &blobs, &report);
     } else if context.is_json {
@@ -244,7 +265,12 @@ fn report(
     if matches!(exit, RunExit::Waiting | RunExit::Parked { .. } | RunExit::Interrupted) {
         output::err(&format!("go on: {}\n", context.resume(run)));
     }
-    Ok(())
+    Ok(match &report.escalation {
+        // It was only tried: what counts is whether all was seen, a task that met the limit included.
+        Some(escalation) if escalation.as_expected => Exit::Complete,
+        Some(_) => Exit::Failed,
+        None => Exit::of_run(exit),
+    })
 }
 
 /// Until when nothing can go on, and why.

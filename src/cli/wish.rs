@@ -12,6 +12,8 @@ pub(super) struct Wish {
     pub(super) claude: bool,
     /// What paid calls may cost, in millionths of a dollar.
     pub(super) budget_microdollars: Option<u64>,
+    /// Its place is taken by the scripted one, and nothing is paid.
+    pub(super) fake: bool,
 }
 
 impl Wish {
@@ -27,7 +29,7 @@ impl Wish {
             })?),
             None => None,
         };
-        Ok(Self { claude, budget_microdollars })
+        Ok(Self { claude, budget_microdollars, fake: false })
     }
 }
 

@@ -17,6 +17,7 @@ pub const AGENTS: &[Shipped] = &[
     Shipped { name: "CODER", text: include_str!("../../agents/CODER.md") },
     Shipped { name: "DATABASE_WRITER", text: include_str!("../../agents/DATABASE_WRITER.md") },
     Shipped { name: "FILE_EXECUTOR", text: include_str!("../../agents/FILE_EXECUTOR.md") },
+    Shipped { name: "FORM_FILLER", text: include_str!("../../agents/FORM_FILLER.md") },
     Shipped { name: "INVOICE_READER", text: include_str!("../../agents/INVOICE_READER.md") },
     Shipped { name: "PLANNER", text: include_str!("../../agents/PLANNER.md") },
     Shipped { name: "SHELL_EXECUTOR", text: include_str!("../../agents/SHELL_EXECUTOR.md") },
@@ -25,6 +26,7 @@ pub const AGENTS: &[Shipped] = &[
 
 /// The plans of `plans/`.
 pub const PLANS: &[Shipped] = &[
+    Shipped { name: "escalation_check", text: include_str!("../../plans/escalation_check.yaml") },
     Shipped { name: "invoices", text: include_str!("../../plans/invoices.yaml") },
     Shipped { name: "pdf_tables", text: include_str!("../../plans/pdf_tables.yaml") },
     Shipped { name: "question", text: include_str!("../../plans/question.yaml") },

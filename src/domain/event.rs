@@ -60,6 +60,9 @@ pub struct Origin {
     /// What its paid calls may cost in millionths of a dollar (`--budget`); `None`: what is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_microdollars: Option<u64>,
+    /// Paid calls are answered by the scripted Claude inside the program (`--fake`): nothing is sent, nothing is paid.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fake: bool,
 }
 
 impl Origin {

@@ -183,7 +183,8 @@ pub struct Agree {
 pub struct ModelServerSpec {
     /// The protocol that it speaks.
     pub kind: ModelServerKind,
-    /// Its address.
+    /// Its address; empty for a stand-in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// Name of the environment variable that holds its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,6 +197,23 @@ pub struct ModelServerSpec {
     pub schema_bound: Option<bool>,
 }
 
+impl RawPlan {
+    /// Whether a rung is on a stand-in that the plan brings along.
+    #[must_use]
+    pub fn is_stand_in(&self, rung: &str) -> bool {
+        let server = rung.split_once(':').and_then(|(server, _)| self.model_servers.get(server));
+        server.is_some_and(|server| server.kind == ModelServerKind::StandIn)
+    }
+}
+
+impl ModelServerSpec {
+    /// A stand-in inside the program.
+    #[must_use]
+    pub const fn stand_in() -> Self {
+        Self { kind: ModelServerKind::StandIn, url: String::new(), key_env: None, slots: None, schema_bound: None }
+    }
+}
+
 /// Protocols of model servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -204,6 +222,8 @@ pub enum ModelServerKind {
     Ollama,
     /// OpenAI's, as llama.cpp, vLLM and LM Studio speak it.
     Openai,
+    /// None: inside the program, in place of local models, and never right. For trying what follows their failures.
+    StandIn,
 }
 
 /// The kinds of steps that this version runs.

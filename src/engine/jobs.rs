@@ -100,7 +100,8 @@ fn job(run: &RunState, step: StepIndex, item: ItemIndex, scope: Scope) -> Job {
         scope,
         source: None,
         upstream: None,
-        fresh: run.head.origin.fresh,
+        fresh: run.head.origin.fresh || run.head.origin.fake,
+        fake: run.head.origin.fake,
         trial: None,
     }
 }

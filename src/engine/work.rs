@@ -69,6 +69,8 @@ pub struct Job {
     pub upstream: Option<(String, Payload)>,
     /// Take nothing over from earlier runs.
     pub fresh: bool,
+    /// Paid calls are made up: no output of this run may pass for one of another.
+    pub fake: bool,
     /// What the task's attempts came to so far; `None` for a step.
     pub trial: Option<Box<Trial>>,
 }

@@ -25,6 +25,7 @@ pub mod openai;
 mod reading;
 mod schema;
 pub mod scripted;
+pub mod stand_in;
 mod stream;
 mod watch;
 

@@ -167,7 +167,10 @@ pub const GRANTS: &[&str] = &["read", "write", "database", "shell", "network", "
 pub const NEED_PROMPT: &[&str] = &["agree", "tools", "grants", "idle_timeout"];
 
 /// Protocols of model servers.
-pub const SERVER_KINDS: &[&str] = &["ollama", "openai"];
+pub const SERVER_KINDS: &[&str] = &["ollama", "openai", STAND_IN];
+
+/// The kind without a protocol: a stand-in inside the program.
+pub const STAND_IN: &str = "stand_in";
 
 /// How a model server is told of a schema.
 pub const SERVER_SCHEMA: &[&str] = &["bind", "prompt"];
@@ -528,13 +531,19 @@ pub const KEYS: &[KeyDoc] = &[
     built(SqlCheck, "query", Shape::Text, "\"select 1\"", "One statement that reads."),
     built(SqlCheck, "equals", Shape::AnyTemplate, "1", "What the first column of its first row must equal."),
     built(Agree, "with", Shape::Text, "\"box:qwen3:8b\"", "The second model: `SERVER:MODEL`."),
-    built(ModelServer, "kind", Shape::Word(SERVER_KINDS), "\"openai\"", "The protocol that it speaks. Must be given."),
+    built(
+        ModelServer,
+        "kind",
+        Shape::Word(SERVER_KINDS),
+        "\"openai\"",
+        "The protocol that it speaks. Must be given. `stand_in` is none: models `declines` and `guesses` inside the program, whose answers never count; for trying the escalation.",
+    ),
     built(
         ModelServer,
         "url",
         Shape::Text,
         "\"http://box:8080/v1\"",
-        "Its address, `http://` or `https://`, without user and password. Must be given.",
+        "Its address, `http://` or `https://`, without user and password. Must be given, but for a stand-in.",
     ),
     built(
         ModelServer,

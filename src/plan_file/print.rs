@@ -61,7 +61,9 @@ fn of_input(input: &Input) -> Value {
 fn of_server(server: &ModelServerSpec) -> Value {
     let mut out = Map::new();
     out.insert("kind".to_owned(), json!(server.kind));
-    out.insert("url".to_owned(), json!(server.url));
+    if !server.url.is_empty() {
+        out.insert("url".to_owned(), json!(server.url));
+    }
     for (key, value) in [
         ("key_env", server.key_env.clone().map(Value::from)),
         ("slots", server.slots.map(Value::from)),

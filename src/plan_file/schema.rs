@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{CLAUDE, KeyDoc, NEED_PROMPT, Place, Shape, keys_of};
+use super::keys::{CLAUDE, KeyDoc, NEED_PROMPT, Place, STAND_IN, Shape, keys_of};
 
 /// The JSON Schema of plan files, draft 2020-12.
 #[must_use]
@@ -82,7 +82,11 @@ fn object(place: Place) -> Value {
             out.insert("minProperties".to_owned(), json!(1));
             out.insert("maxProperties".to_owned(), json!(1));
         }
-        Place::ModelServer => _ = out.insert("required".to_owned(), json!(["kind", "url"])),
+        Place::ModelServer => {
+            out.insert("required".to_owned(), json!(["kind"]));
+            let stand_in = json!({ "properties": { "kind": { "const": STAND_IN } }, "maxProperties": 1 });
+            out.insert("anyOf".to_owned(), json!([{ "required": ["url"] }, stand_in]));
+        }
         Place::Agree => _ = out.insert("required".to_owned(), json!(["with"])),
         Place::Defaults | Place::Retry | Place::Output => {}
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::SHAPE_VERSION;
 use super::detail::{NotDone, RunDetail, StepLine};
+use super::escalation::{Escalation, FAKE_SAID};
 use super::line::end_word;
 use super::models::ModelWork;
 use super::money::{Money, Paid};
@@ -51,6 +52,12 @@ pub struct EndReport {
     pub not_done: Vec<NotDone>,
     /// Outputs of `value` steps, which a plan makes to be read here.
     pub values: BTreeMap<String, Value>,
+    /// Its paid calls were answered by the scripted Claude.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fake: bool,
+    /// What was seen of an escalation that was only tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalation: Option<Escalation>,
 }
 
 /// Items of one step against the run before with the same plan and paths.
@@ -113,6 +120,8 @@ impl EndReport {
             written: written(state, read),
             not_done: super::detail::not_done(state),
             values: values(state, read),
+            fake: state.head.origin.fake,
+            escalation: None,
         }
     }
 }
@@ -228,6 +237,9 @@ pub fn text(report: &EndReport) -> String {
     // Writing to a string cannot fail.
     let _ =
         writeln!(out, "{} {} in {}  (run {short})", report.plan, report.state, super::text::seconds(report.seconds));
+    if report.fake {
+        let _ = writeln!(out, "  {FAKE_SAID}");
+    }
     out.push_str(&super::text::steps(&report.steps));
     for work in &report.models {
         let _ = writeln!(out, "  {}", work.text());
@@ -303,6 +315,9 @@ pub fn text(report: &EndReport) -> String {
         } else {
             let _ = writeln!(out, "{step}: {}", lines.concat());
         }
+    }
+    if let Some(escalation) = &report.escalation {
+        out.push_str(&escalation.text());
     }
     let next = if report.written.is_empty() { "show" } else { "rows" };
     let _ = writeln!(out, "look at it: ollmcp {next} {short}");

@@ -27,6 +27,9 @@ pub struct RunLine {
     pub not_done_count: u64,
     /// Questions that wait for a person.
     pub open_asks: usize,
+    /// Its paid calls are answered by the scripted Claude.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fake: bool,
 }
 
 impl RunLine {
@@ -44,6 +47,7 @@ impl RunLine {
             done: sum(|counts| counts.done),
             not_done_count: sum(|counts| counts.failed + counts.quarantined),
             open_asks: head.asks.len(),
+            fake: head.origin.fake,
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod claude_lines;
 pub mod detail;
 pub mod end;
+pub mod escalation;
 pub mod item;
 pub mod line;
 pub mod models;

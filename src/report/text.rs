@@ -252,7 +252,7 @@ pub fn runs(runs: &[RunLine]) -> String {
         let name = run.name.as_ref().map_or_else(String::new, |name| format!(" ({})", clean(name)));
         rows.add_row([
             run.run[..18.min(run.run.len())].to_owned(),
-            format!("{}{name}", clean(&run.plan)),
+            format!("{}{name}{}", clean(&run.plan), if run.fake { " (fake Claude)" } else { "" }),
             run.state.clone(),
             moment(run.started_ms),
             thousands(run.done),
@@ -277,6 +277,9 @@ pub fn detail(detail: &RunDetail, resume: &str) -> String {
     let line = &detail.line;
     let mut out =
         format!("run {}\nplan {}\nstate {}\n", line.run, plan_text(&line.plan, &detail.plan_source), line.state);
+    if line.fake {
+        out.push_str(&format!("{}\n", super::escalation::FAKE_SAID));
+    }
     out.push_str(&format!("started {}, last event {}", moment(line.started_ms), moment(line.last_ms)));
     if detail.resumed > 0 {
         out.push_str(&format!(", taken up again {}", plural(detail.resumed.into(), "time")));

@@ -652,7 +652,7 @@ fn a_plan_is_found_by_name_the_strongest_folder_first() {
     }
     fs::write(own.join("mine.json"), "").unwrap();
     fs::write(own.join("notes.txt"), "").unwrap();
-    assert_eq!(plan_names(&folders), ["invoices", "mine", "pdf_tables", "question"]);
+    assert_eq!(plan_names(&folders), ["escalation_check", "invoices", "mine", "pdf_tables", "question"]);
 }
 
 #[test]

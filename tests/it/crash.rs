@@ -10,6 +10,7 @@ mod claude_limits;
 mod claude_secrets;
 mod dump;
 mod effects;
+mod escalation_check;
 mod large;
 mod models;
 mod notify;

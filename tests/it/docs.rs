@@ -133,6 +133,17 @@ impl Place {
         Self { cwd: project.clone(), project, home, path, _folder: folder }
     }
 
+    /// The same home and path.
+    fn twin(&self) -> Self {
+        Self {
+            _folder: tempfile::tempdir().unwrap(),
+            project: self.project.clone(),
+            home: self.home.clone(),
+            cwd: self.cwd.clone(),
+            path: self.path.clone(),
+        }
+    }
+
     /// Runs words of a shell; the folder that they end in is where the next ones start.
     fn shell(&mut self, words: &str) -> (i32, String) {
         let left_in = self.home.with_file_name("left-in");
@@ -218,9 +229,44 @@ fn page(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+/// A plan with stand-ins, whose one task goes to Claude.
+fn paid_plan(option: &str) -> String {
+    format!(
+        "name: paid\nmodel_servers: {{ stand_in: {{ kind: stand_in }} }}\nladders: {{ check: [\"stand_in:declines\", claude] }}\n\
+         steps:\n  - id: a\n    agent: FORM_FILLER\n    ladder: check\n    reuse: false\n    on_error: quarantine\n{option}    \
+         prompt: Give back yes as `word`.\n    \
+         output: {{ schema: {{ type: object, required: [word], properties: {{ word: {{ type: string, const: \"yes\" }} }} }} }}\n"
+    )
+}
+
+/// Has the home folder of a reader who has paid: a usage file that the program itself wrote, with three reasons and a call
+/// that was cut.
+fn has_paid(place: &Place) {
+    use crate::anthropic_server::{Answer, AnthropicServer};
+    let claude = AnthropicServer::start();
+    let word = Answer::text(r#"{"word": "yes"}"#);
+    claude.script([word.clone(), word.clone().then_cut(), word.clone(), word]);
+    let folder = place.home.with_file_name("paid");
+    fs::create_dir_all(&folder).unwrap();
+    let section = serde_json::json!({ "enabled": true, "api_key": "sk-ant-of-a-test", "base_url": claude.url() });
+    fs::write(folder.join("config.json"), serde_json::json!({ "claude_integration": section }).to_string()).unwrap();
+    fs::write(folder.join("plain.yaml"), paid_plan("")).unwrap();
+    fs::write(folder.join("cut.yaml"), paid_plan("    retry: { transient: 0 }\n")).unwrap();
+    fs::write(folder.join("critical.yaml"), paid_plan("    critical: true\n")).unwrap();
+    for (words, code) in [("plain.yaml", 0), ("cut.yaml", 1), ("critical.yaml", 0), ("plain.yaml --claude", 1)] {
+        let mut at = Place { cwd: folder.clone(), _folder: tempfile::tempdir().unwrap(), ..place.twin() };
+        let (ended, said) = at.shell(&format!("ollmcp --config config.json run {words}"));
+        assert_eq!(ended, code, "{words}: {said}");
+    }
+    assert_eq!(claude.chats().len(), 4);
+}
+
 #[track_caller]
 fn run_page(name: &str) {
     let mut place = Place::new();
+    if name.contains("08-troubleshooting") {
+        has_paid(&place);
+    }
     let blocks = blocks_of(&page(name));
     assert!(!blocks.is_empty(), "{name} shows nothing");
     for block in &blocks {
@@ -299,6 +345,68 @@ fn every_symptom_ends_in_a_command() {
         let last = section.trim_end().lines().last().unwrap_or_default();
         assert_eq!(last, "```", "`{title}` does not end in a command");
     }
+}
+
+/// What the account says of the paid calls, beside what a `jq` line of the page makes of the usage file.
+#[test]
+fn every_jq_line_of_the_page_about_trouble_says_what_the_account_says() {
+    let mut place = Place::new();
+    has_paid(&place);
+    let mut usage = |by: &str| -> serde_json::Value {
+        let (code, said) = place.shell(&format!("ollmcp claude-usage --since 2026-01-20 --by {by} --json 2>/dev/null"));
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str(said.trim()).unwrap()
+    };
+    let (by_reason, by_day) = (usage("reason"), usage("day"));
+    let groups = |all: &serde_json::Value, by: &str, figure: &str| -> Vec<String> {
+        let line = |group: &serde_json::Value| format!("[{},{}]", group[by], group[figure]);
+        let mut lines: Vec<String> = all["groups"].as_array().unwrap().iter().map(line).collect();
+        lines.sort();
+        lines
+    };
+    let total = by_reason["cost_usd"].as_f64().unwrap();
+    let numbers = |said: &str| -> Vec<f64> { said.split_whitespace().map(|word| word.parse().unwrap()).collect() };
+    let is_near = |found: f64, wanted: f64| (found - wanted).abs() < 1e-9;
+    let text = page("docs/guide/08-troubleshooting.md");
+    let blocks = blocks_of(&text);
+    let shown: Vec<Typed> =
+        blocks.iter().filter(|block| block.language == "console").flat_map(|block| typed(&block.text)).collect();
+    let mut compared = 0;
+    for line in shown.iter().filter(|typed| typed.command.starts_with("jq ")) {
+        let (code, said) = place.shell(&line.command);
+        assert_eq!(code, 0, "{}: {said}", line.command);
+        let said = said.trim();
+        let command = line.command.as_str();
+        let holds = if command.contains("'.[] | select(.timestamp > \"2026-01-20\") | .cost_estimate'") {
+            let each = numbers(said);
+            each.len() as u64 == by_reason["calls"].as_u64().unwrap() && is_near(each.iter().sum(), total)
+        } else if command.contains("'[.[] | select(.timestamp >") {
+            is_near(numbers(said)[0], total)
+        } else if command.contains("group_by(.timestamp") {
+            let days: Vec<(String, f64)> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let known = by_day["groups"].as_array().unwrap();
+            days.len() == known.len()
+                && days.iter().zip(known).all(|((day, usd), group)| {
+                    group["day"] == serde_json::json!(day) && is_near(*usd, group["cost_usd"].as_f64().unwrap())
+                })
+        } else if command.contains("group_by(.reason)") {
+            said.lines().map(str::to_owned).collect::<Vec<_>>() == groups(&by_reason, "reason", "calls")
+        } else if command.contains("group_by(.task_type)") {
+            said == "FORM_FILLER"
+        } else if command.contains("not)] | length") {
+            said == "1" && by_reason["failed"] == 1
+        } else if command.contains("not) | .cost_estimate] | add // 0") {
+            let cut = numbers(said)[0];
+            cut > 0.0 && cut < total
+        } else {
+            panic!("nothing compares `{command}` with the account");
+        };
+        assert!(holds, "{command} says\n{said}\nand the account\n{by_reason}\n{by_day}");
+        compared += 1;
+    }
+    let written = ["jq '", "jq -"].map(|word| text.matches(word).count());
+    assert_eq!(compared, written.iter().sum::<usize>(), "every line is a command that is run");
+    assert_eq!((by_reason["calls"].as_u64(), by_reason["failed"].as_u64()), (Some(4), Some(1)), "{by_reason}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::model::address::Address;
 use crate::model::key::Key;
 use crate::model::ollama::Ollama;
 use crate::model::openai::OpenAi;
+use crate::model::stand_in::StandIn;
 use crate::model::{
     About, Loaded, ModelError, ModelInfo, ModelServer, ModelServers, Notices, PullProgress, Reply, Request, split_rung,
 };
@@ -78,6 +79,10 @@ pub fn servers(
                 }
             },
         };
+        if spec.kind == ModelServerKind::StandIn {
+            found.insert(name.clone(), Arc::new(StandIn) as Arc<dyn ModelServer>);
+            continue;
+        }
         match client(spec, key) {
             Ok((server, address)) => {
                 let server: Arc<dyn ModelServer> = match spec.slots {
@@ -141,16 +146,18 @@ impl ModelServer for WithSlots {
 }
 
 fn client(spec: &ModelServerSpec, key: Option<Key>) -> Result<(Arc<dyn ModelServer>, Address), String> {
-    let address = match spec.kind {
-        ModelServerKind::Ollama => Address::ollama(&spec.url),
-        ModelServerKind::Openai => Address::url(&spec.url),
-    };
-    let address = address.map_err(|error| error.to_string())?;
-    let server: Arc<dyn ModelServer> = match spec.kind {
-        ModelServerKind::Ollama => Arc::new(Ollama::new(address.clone(), key).map_err(|error| error.to_string())?),
-        ModelServerKind::Openai => Arc::new(OpenAi::new(address.clone(), key).map_err(|error| error.to_string())?),
-    };
-    Ok((server, address))
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    match spec.kind {
+        ModelServerKind::Ollama => {
+            let address = Address::ollama(&spec.url).map_err(|error| said(&error))?;
+            Ok((Arc::new(Ollama::new(address.clone(), key).map_err(|error| said(&error))?), address))
+        }
+        ModelServerKind::Openai => {
+            let address = Address::url(&spec.url).map_err(|error| said(&error))?;
+            Ok((Arc::new(OpenAi::new(address.clone(), key).map_err(|error| said(&error))?), address))
+        }
+        ModelServerKind::StandIn => Err("a stand-in has no address".to_owned()),
+    }
 }
 
 /// The models of servers by name, or why a server does not tell them.

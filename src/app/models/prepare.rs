@@ -10,6 +10,7 @@ use crate::domain::ladder::{Ladder, Unpaid};
 use crate::domain::plan::{ModelServerKind, ModelServerSpec, Plan, Step, StepKind};
 use crate::engine::ladders::{is_paid, kind_of_step};
 use crate::engine::{AgentCard, Ladders};
+use crate::model::stand_in::{DECLINES, GUESSES};
 use crate::model::{ModelServers, split_rung};
 
 /// What the start of a run finds out about its models.
@@ -125,6 +126,9 @@ pub async fn prepare(
                     format!("{}, or name another ladder; `ollmcp models` shows what there is", how_to_get(rung, specs));
                 faults.push(Failure::new(FailureKind::ModelMissing, message).hint(hint));
             }
+            Ok(ladder) if ladder.paid.is_empty() && is_on_stand_ins(plan, &ladder) => {
+                faults.push(nobody_right(ladder.unpaid.as_ref().or(paid.unpaid.as_ref()), &step.id));
+            }
             Ok(ladder) => {
                 has_paid |= !ladder.paid.is_empty();
                 lines.extend(about_ladder(&ladders, plan, step, card(step), &ladder));
@@ -138,6 +142,19 @@ pub async fn prepare(
     lines.dedup();
     let digests = super::records::digests(&lists);
     Prepared { ladders, lines, has_paid, faults, digests }
+}
+
+/// A ladder of stand-ins: nobody on it is ever right.
+fn is_on_stand_ins(plan: &Plan, ladder: &Ladder) -> bool {
+    !ladder.local.is_empty() && ladder.local.iter().all(|rung| plan.raw().is_stand_in(rung))
+}
+
+/// A step on stand-ins has nobody to go on to.
+fn nobody_right(unpaid: Option<&Unpaid>, step: &crate::domain::ids::StepId) -> Failure {
+    let why = unpaid.map_or_else(|| "no paid rung stands above".to_owned(), ToString::to_string);
+    let message = format!("step `{step}` stands on stand-ins, which are never right, and {why}");
+    let what = unpaid.and_then(Unpaid::hint).map_or_else(String::new, |hint| format!("; with one call: {hint}"));
+    Failure::new(FailureKind::BadInput, message).hint(format!("without a key and without money: --fake{what}"))
 }
 
 /// What is wrong with a rung, if anything is.
@@ -164,6 +181,7 @@ pub fn how_to_get(rung: &str, specs: &BTreeMap<String, ModelServerSpec>) -> Stri
     match specs.get(server).map(|spec| spec.kind) {
         Some(ModelServerKind::Ollama) => format!("fetch it: ollmcp models pull {rung}"),
         Some(ModelServerKind::Openai) => format!("start `{server}` with it: a server of this kind fetches no models"),
+        Some(ModelServerKind::StandIn) => format!("the models of a stand-in are `{DECLINES}` and `{GUESSES}`"),
         None => format!("declare `{server}` under `model_servers` in the configuration"),
     }
 }

@@ -106,7 +106,7 @@ pub async fn wanted(
     }
     match specs[&wanted.server].kind {
         ModelServerKind::Ollama => Ok(wanted),
-        ModelServerKind::Openai => Err(PullError::CannotPull { server: wanted.server }),
+        ModelServerKind::Openai | ModelServerKind::StandIn => Err(PullError::CannotPull { server: wanted.server }),
     }
 }
 

@@ -178,6 +178,7 @@ async fn line(
         kind: match spec.kind {
             ModelServerKind::Ollama => "ollama",
             ModelServerKind::Openai => "openai",
+            ModelServerKind::StandIn => "stand_in",
         },
         declared: "by itself",
         program: String::new(),

@@ -59,7 +59,7 @@ pub(super) async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &s
             let contents = file_contents(ports, &scope, job, &with, &files).await;
             let of_identity = Value::Object(relative_paths(ports, &with, &files));
             let identity = identity(&Ingredients {
-                kind: "tool",
+                kind: kind_of(job, "tool"),
                 name,
                 output_version: &spec.output_version,
                 text: "",
@@ -95,7 +95,7 @@ pub(super) async fn prepared_act(ports: &Ports, job: &Job, scope: Scope, key: &s
             // Rows belong to their item: two items with equal rows (none, say) are two writes, not one.
             let of_identity = json!({ "with": with, "item": key });
             let identity = identity(&Ingredients {
-                kind: "agent",
+                kind: kind_of(job, "agent"),
                 name,
                 output_version: &card.output_version,
                 text: &card.text,
@@ -143,7 +143,7 @@ async fn asking(
         of_identity["agree"] = json!(agree);
     }
     let identity = identity(&Ingredients {
-        kind: "agent",
+        kind: kind_of(job, "agent"),
         name: &card.spec.name,
         output_version: &card.output_version,
         text: &card.text,
@@ -166,6 +166,11 @@ async fn asking(
         act: Act::Ask(Box::new(asking)),
         scope,
     })
+}
+
+/// Kind of an identity. What a run with a fake Claude made, or wrote after one, is never what another run would make.
+const fn kind_of(job: &Job, kind: &'static str) -> &'static str {
+    if job.fake { "fake" } else { kind }
 }
 
 /// The key of a call: the same for each repetition, another one for each run and item. Never the attempt's number.

@@ -7,7 +7,7 @@ use crate::domain::plan::{ModelServerKind, ModelServerSpec};
 
 use super::super::expr::is_name;
 use super::super::fault::Fault;
-use super::super::keys::{CLAUDE, OLLAMA, Place, RUNG_CHARS_MAX, SERVER_KINDS, SERVER_SCHEMA, SLOTS_MAX};
+use super::super::keys::{CLAUDE, OLLAMA, Place, RUNG_CHARS_MAX, SERVER_KINDS, SERVER_SCHEMA, SLOTS_MAX, STAND_IN};
 use super::super::node::{Data, Name, Node};
 use super::place::At;
 use super::{Fields, NAME_CHARS_MAX, Walker};
@@ -131,6 +131,20 @@ impl<'a> Walker<'a> {
             return None;
         };
         let fields = self.fields(entries, node.span(), Place::ModelServer, at);
+        let is_stand_in =
+            fields.get("kind").is_some_and(|node| matches!(&node.data, Data::Str(text) if text == STAND_IN));
+        if is_stand_in {
+            for word in ["url", "key_env", "slots", "schema"] {
+                if let Some(node) = fields.get(word) {
+                    self.fault(
+                        node.span(),
+                        &at.key(word),
+                        format!("a stand-in is inside the program: it has no `{word}`"),
+                    );
+                }
+            }
+            return Some(ModelServerSpec::stand_in());
+        }
         for word in ["kind", "url"] {
             if fields.get(word).is_none() && !self.has_fault_near(word) {
                 self.fault(name.span(), at, format!("model server `{}` needs `{word}`", name.text));

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ollmcp::domain::event::{Event, decode};
@@ -79,19 +79,20 @@ pub(crate) enum At {
     After(u64),
 }
 
-/// The library that is preloaded, made once.
-fn shim() -> &'static Path {
-    static SHIM: OnceLock<PathBuf> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let made = folder.join(format!("kill_at_sync-{}.so", std::process::id()));
-        let source = root().join("tests/it/crash/kill_at_sync.c");
+/// A library of this folder that is preloaded, made once in a process.
+pub(crate) fn shim(name: &str) -> PathBuf {
+    static MADE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let shim = folder.join(format!("{name}.so"));
+    let mut made_before = MADE.lock().unwrap();
+    if made_before.insert(name.to_owned()) {
+        let made = tempfile::Builder::new().suffix(".so").tempfile_in(folder).unwrap().into_temp_path();
+        let source = root().join("tests/it/crash").join(name).with_extension("c");
         let status = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&made).arg(source).status();
         assert!(status.expect("a C compiler is there").success());
-        let shim = folder.join("kill_at_sync.so");
         fs::rename(&made, &shim).unwrap();
-        shim
-    })
+    }
+    shim
 }
 
 /// How a process ended, and what it said.
@@ -307,7 +308,7 @@ impl Place {
             At::Before(number) => (number, "1"),
             At::After(number) => (number, "0"),
         };
-        command.env("LD_PRELOAD", shim());
+        command.env("LD_PRELOAD", shim("kill_at_sync"));
         command.env("KILL_AT_SYNC", number.to_string()).env("KILL_BEFORE_SYNC", before);
         self.spawn(command).wait()
     }

@@ -14,7 +14,7 @@ fn the_shipped_agents_are_listed_and_each_can_be_read() {
     }
     assert!(told.out.lines().any(|line| line.starts_with("VALIDATOR") && line.contains("reserved")), "{}", told.out);
     let json = desk.ollmcp(&["--json", "agents"]).exits(0).json();
-    assert_eq!((json["v"].as_u64(), json["agents"].as_array().unwrap().len()), (Some(1), 7));
+    assert_eq!((json["v"].as_u64(), json["agents"].as_array().unwrap().len()), (Some(1), 8));
     assert_eq!(desk.ollmcp(&["--json", "agents", "PLANNER"]).exits(0).json()["v"], 1);
     desk.ollmcp(&["agents", "DATABASE_WRITTER"]).exits(2).notes("did you mean `DATABASE_WRITER`?");
 }

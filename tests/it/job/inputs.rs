@@ -41,7 +41,7 @@ fn inputs_that_do_not_fit_are_refused_with_a_way_out() {
 #[test]
 fn a_plan_that_is_not_there_is_said_with_the_nearest_one() {
     refused(&["pdf_tabels"], "no plan is called `pdf_tabels`", "did you mean `pdf_tables`?");
-    refused(&["quite_other"], "no plan is called `quite_other`", "there are: invoices, pdf_tables");
+    refused(&["quite_other"], "no plan is called `quite_other`", "there are: escalation_check, invoices, pdf_tables");
     refused(&["plans/none.yaml"], "cannot read plan `plans/none.yaml`", "No such file");
     refused(&["."], "cannot read plan `.`", "");
 }

@@ -195,6 +195,7 @@ fn any_model_servers() -> impl Strategy<Value = BTreeMap<String, ModelServerSpec
         slots,
         schema_bound,
     });
+    let server = prop_oneof![4 => server, 1 => Just(ModelServerSpec::stand_in())];
     prop::collection::btree_map("[a-z_][a-z0-9_-]{0,6}", server, 0..4)
 }
 
