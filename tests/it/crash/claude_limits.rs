@@ -34,8 +34,9 @@ fn weak() -> ModelServer {
     let server = ModelServer::start(["m:8b", "n:8b"]);
     server.respond_all(|asked| match item_of(asked) {
         item @ 0..5 => Answer::text(json!({ "n": item }).to_string()),
-        // Behind the right ones, or five wrong ones are the first to end and the step is held.
-        _ => Answer::text(r#"{"n": -1}"#).after_ms(200),
+        // Of the ten that are begun first: behind the right ones, or five wrong ones are the first to end and the step is held.
+        5..10 => Answer::text(r#"{"n": -1}"#).after_ms(200),
+        _ => Answer::text(r#"{"n": -1}"#),
     });
     server
 }

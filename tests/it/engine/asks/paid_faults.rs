@@ -22,6 +22,9 @@ use crate::model_server::ModelServer;
 
 const RIGHT: &str = r#"{"n": 42}"#;
 
+/// What Claude answers to request number so much, from 1.
+type Script = fn(usize) -> Answer;
+
 /// A local model that is wrong, and Claude that answers as told: request by request.
 fn scene(answers: impl Fn(usize) -> Answer + Send + 'static) -> (ModelServer, World, Shop) {
     let (local, mut world, shop) = slow_scene(answers);
@@ -50,7 +53,7 @@ fn paid_failures(state: &RunState) -> Vec<Failure> {
 }
 
 /// Plays it with every kill. At the end as many requests were sent as are on record.
-async fn played(answers: fn(usize) -> Answer, check: impl Fn(&Shop, &World, &RunState)) {
+async fn played(answers: Script, check: impl Fn(&Shop, &World, &RunState)) {
     let shops: Rc<RefCell<Vec<Shop>>> = Rc::default();
     let make = || {
         let (local, world, shop) = scene(answers);
@@ -74,13 +77,10 @@ async fn played(answers: fn(usize) -> Answer, check: impl Fn(&Shop, &World, &Run
     .await;
 }
 
-/// What the server answers to which request, and the word of the failure.
-type Fault = (fn(usize) -> Answer, &'static str);
-
 /// 429 and 529, 500 and a stream that is cut: asked again, done, and nothing counted but the local failure.
 #[tokio::test]
 async fn s22_what_passes_is_asked_again_and_never_counts_against_the_task() {
-    let faults: [Fault; 6] = [
+    let faults: [(Script, &str); 6] = [
         (|nth| if nth < 3 { Answer::too_many(Some(1)) } else { Answer::text(RIGHT) }, "limits the rate"),
         (
             |nth| if nth < 3 { Answer::overloaded().header("retry-after", "1") } else { Answer::text(RIGHT) },
@@ -112,7 +112,7 @@ async fn s22_what_passes_is_asked_again_and_never_counts_against_the_task() {
 /// the process, and the reason with what to do.
 #[tokio::test]
 async fn s22_what_does_not_pass_ends_the_task_with_its_reason_after_one_request() {
-    let faults: [Fault; 7] = [
+    let faults: [(Script, &str); 7] = [
         (|_| Answer::refused(401, "invalid x-api-key"), "does not take the key: invalid x-api-key"),
         (|_| Answer::refused(403, "not for this workspace"), "does not allow this to the key: not for this workspace"),
         (|_| Answer::refused(404, "model: claude-sonnet-4-6"), "has no model `claude-sonnet-4-6`"),
@@ -193,8 +193,9 @@ async fn s22_a_refused_key_is_found_out_once_by_a_batch() {
         local.respond("m:8b", |asked| {
             match item_of(asked) {
                 item if item % 3 == 0 => Answer::text(json!({ "n": item }).to_string()),
-                // Behind the right ones, or five wrong ones are the first to end.
-                _ => Answer::text(r#"{"n": -1}"#).after_ms(100),
+                // Of the ten that are begun first: behind the right ones, or five wrong ones are the first to end.
+                0..10 => Answer::text(r#"{"n": -1}"#).after_ms(100),
+                _ => Answer::text(r#"{"n": -1}"#),
             }
         });
         let shop = Shop::open();
