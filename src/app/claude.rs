@@ -160,7 +160,7 @@ pub async fn open_fake(standing: &Standing, forms: Forms, folder: &Path, limits:
     let address = claude::address(Some(&fake.url())).map_err(|error| refused(error.to_string()))?;
     let key = Key::api(fake.key()).ok_or_else(|| refused("its key cannot be sent".to_owned()))?;
     let catalogue = Arc::new(catalogue(standing));
-    let model = standing.settings.claude.model.clone();
+    let model = model(&standing.settings, &catalogue).to_owned();
     let mut lines = vec![format!("{FAKE_SAID} ({model}; {})", limits_text(&limits))];
     lines.extend(catalogue.resolve(&model).note());
     lines.push(format!("its calls are counted in an account of the run's own: {}", folder.display()));

@@ -111,6 +111,7 @@ impl Notice {
     pub fn run_ended(state: &RunState, at_ms: u64, project: &str) -> Self {
         let about = about(state);
         let money = match state.head.usage.cost_microdollars {
+            _ if state.head.origin.fake => ", nothing paid".to_owned(),
             0 => String::new(),
             spent => format!(", ${} paid", four_decimals(spent)),
         };
@@ -206,9 +207,10 @@ pub fn passed_text(today: u64, warn_at: u64) -> String {
 }
 
 fn run_text(head: &Head) -> String {
+    let plan = format!("{}{}", short(&head.plan), if head.origin.fake { ", fake Claude" } else { "" });
     match &head.origin.name {
-        Some(name) => format!("run {} `{}` ({})", head.run.short(), short(name), short(&head.plan)),
-        None => format!("run {} ({})", head.run.short(), short(&head.plan)),
+        Some(name) => format!("run {} `{}` ({plan})", head.run.short(), short(name)),
+        None => format!("run {} ({plan})", head.run.short()),
     }
 }
 
@@ -221,7 +223,8 @@ fn about(state: &RunState) -> About {
         seconds: line.last_ms.saturating_sub(line.started_ms) as f64 / 1000.0,
         done: line.done,
         not_done: line.not_done_count,
-        usd: usd(state.head.usage.cost_microdollars),
+        // What a fake Claude would have cost is no money.
+        usd: if state.head.origin.fake { 0.0 } else { usd(state.head.usage.cost_microdollars) },
     }
 }
 

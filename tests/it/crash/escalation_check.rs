@@ -1,5 +1,6 @@
 //! `run escalation_check` in the real program: without a key, a model or money, with one real call, and killed.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -183,6 +184,24 @@ fn without_claude_it_says_what_to_do() {
     let said = place.run(&["run", "escalation_check", "-i", "fake=true"]).exits(2);
     says(&said, &["set by `--fake`", "ollmcp run escalation_check --fake"]);
     assert!(!home(&place).join("claude_usage.json").exists());
+}
+
+/// Nobody is alarmed by money that was made up.
+#[test]
+fn a_fake_run_tells_notify_that_nothing_was_paid() {
+    let place = Place::new();
+    place.write("tell.sh", "#!/bin/sh\ncat >> notices.jsonl\n");
+    std::fs::set_permissions(place.project().join("tell.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    place.config(&json!({ "notify": "./tell.sh", "budget": { "warn_at_usd": 0.000_001 } }));
+    let said = place.run(&FAKE).exits(0);
+    saw_everything(&said);
+    assert!(!said.err.contains("warn_at_usd"), "{said:#?}");
+    let text = std::fs::read_to_string(place.project().join("notices.jsonl")).unwrap();
+    let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["event"], &told[0]["usd"]), (&json!("run_ended"), &json!(0.0)), "{told:?}");
+    let words = told[0]["text"].as_str().unwrap();
+    assert!(words.contains("(escalation_check, fake Claude)") && words.ends_with("nothing paid"), "{words}");
 }
 
 const SUM: &str = r#"
