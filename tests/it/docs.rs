@@ -318,6 +318,7 @@ pages! {
     examples_about_agents_run => "10-agents",
     examples_about_models_run => "11-choosing-models",
     examples_about_configuration_run => "12-configuration",
+    examples_about_claude_and_money_run => "13-claude-and-money",
 }
 
 #[test]
