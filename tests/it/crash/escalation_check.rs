@@ -192,7 +192,7 @@ fn a_fake_run_tells_notify_that_nothing_was_paid() {
     let place = Place::new();
     place.write("tell.sh", "#!/bin/sh\ncat >> notices.jsonl\n");
     std::fs::set_permissions(place.project().join("tell.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    place.config(&json!({ "notify": "./tell.sh", "budget": { "warn_at_usd": 0.000_001 } }));
+    place.config(&json!({ "notify": ["sh", "./tell.sh"], "budget": { "warn_at_usd": 0.000_001 } }));
     let said = place.run(&FAKE).exits(0);
     saw_everything(&said);
     assert!(!said.err.contains("warn_at_usd"), "{said:#?}");

@@ -31,7 +31,7 @@ fn place(script: &str, more: Value) -> Place {
     let place = Place::new();
     place.write("tell.sh", script);
     fs::set_permissions(place.project().join("tell.sh"), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut config = json!({ "notify": "./tell.sh" });
+    let mut config = json!({ "notify": ["sh", "./tell.sh"] });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     place.config(&config);
     place.write("one.yaml", ONE);
