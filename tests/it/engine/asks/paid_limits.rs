@@ -140,9 +140,10 @@ async fn a_restart_in_the_middle_frees_nothing_and_loses_nothing() {
         exit.await.unwrap();
         let state = booted.state();
         let sent = shop.claude.chats().len();
-        assert_eq!(sent, limit, "{:?}", ends(&state));
         let (good, cut) = shop.counted();
-        assert_eq!(good + cut, sent, "each request that was sent is on record");
+        assert_eq!(good + cut, limit, "the hour is used up, and not passed: {:?}", ends(&state));
+        // A call that was reserved and not yet sent when the process died counts as well: nobody knows.
+        assert!((good..=limit).contains(&sent), "{sent} sent, {good} answered, {cut} cut");
         let (limited, bought) = limited_and_bought(&state);
         assert!(bought >= before && bought <= limit && limited == PAID as usize - bought, "{bought} of {limit}");
         assert!(good <= bought + PAID as usize, "{good}");
