@@ -14,8 +14,7 @@ use crate::account::{Account, AccountError, Ask, Decision, Limits, Reached, Reas
 use crate::config::{OwnPrices, Settings};
 use crate::domain::failure::{Failure, FailureKind, NEVER_MS};
 use crate::domain::ladder::{PaidReason, Unpaid};
-use crate::domain::money::Today;
-use crate::domain::money::dollars;
+use crate::domain::money::{Today, dollars};
 use crate::engine::paid::{Bought, PaidModels, PaidRequest};
 use crate::model::bill::{Bill, Spent};
 use crate::model::claude::catalogue::Catalogue;

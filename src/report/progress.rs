@@ -12,7 +12,6 @@ use super::detail::kind_text;
 use super::text::{clean, clock, plural, seconds, thousands};
 use crate::domain::event::{Event, Stamped};
 use crate::domain::ids::{ItemIndex, StepIndex};
-use crate::domain::ladder::Rung;
 use crate::domain::money::dollars;
 use crate::domain::run::RunState;
 
@@ -43,7 +42,7 @@ struct Seen {
     ended_before: u32,
     opened: Instant,
     printed: Instant,
-    /// Items that went to Claude.
+    /// Items that Claude has answered for.
     paid: BTreeSet<ItemIndex>,
     /// What their answers cost.
     microdollars: u64,
@@ -80,12 +79,11 @@ impl Progress {
                     inner.line(&format!("waits for you: {} (ollmcp answer {ask} …)", clean(what)))
                 }
                 Event::RunEnded { .. } => inner.finish(),
-                Event::AttemptStarted { task, rung: Rung::Paid(_), .. } => {
-                    inner.with(task.step, |seen| _ = seen.paid.insert(task.item));
-                    inner.moved(state, task.step);
-                }
                 Event::TurnTaken { task, usage, .. } if usage.cost_microdollars > 0 => {
-                    inner.with(task.step, |seen| seen.microdollars += usage.cost_microdollars);
+                    inner.with(task.step, |seen| {
+                        seen.paid.insert(task.item);
+                        seen.microdollars += usage.cost_microdollars;
+                    });
                     inner.moved(state, task.step);
                 }
                 other => {

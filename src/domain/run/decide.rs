@@ -404,7 +404,7 @@ fn unasked(state: &RunState, task: TaskId, failure: &Failure) -> Option<String> 
         }
         (None, FailureClass::Permanent) => "no model can mend this".to_owned(),
         (None, FailureClass::Refused) => "it was refused".to_owned(),
-        (None, FailureClass::Transient) => "what is away sends nothing to Claude".to_owned(),
+        (None, FailureClass::Transient) => "what is away or missing sends nothing to Claude".to_owned(),
         (None, FailureClass::Wrong) => return None,
     })
 }

@@ -161,7 +161,7 @@ fn a_failed_task_says_why_claude_was_not_asked() {
         ("open a ladder A|claude x2; start a; fail a refused".into(), Some("it was refused".into())),
         (
             "open a ladder A|claude x2; start a; fail a model_missing".into(),
-            Some("what is away sends nothing to Claude".into()),
+            Some("what is away or missing sends nothing to Claude".into()),
         ),
         ("open a; start a; fail a missing".into(), None),
     ] {

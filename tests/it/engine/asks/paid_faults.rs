@@ -4,10 +4,9 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures::future::join_all;
-use ollmcp::domain::event::RunEnd;
+use ollmcp::domain::event::{Event, RunEnd};
 use ollmcp::domain::failure::Failure;
 use ollmcp::domain::run::{RunState, TaskPhase};
 use ollmcp::engine::supervisor::RunExit;
@@ -169,12 +168,13 @@ async fn s22_silence_counts_as_spent_and_no_connection_as_nothing() {
 
     let (_local, world, shop) = scene(|_| Answer::text(RIGHT));
     shop.claude.refuse();
-    let comes_back = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        shop.claude.back();
-    };
-    let plan = sum(", threshold: 1");
-    let ((_, state), ()) = tokio::join!(world.run(&plan), comes_back);
+    let mut booted = world.boot(Vec::new(), Cut::Never).await;
+    let exit = booted.start(&sum(", threshold: 1"));
+    let is_away = |event: &Event| matches!(event, Event::AttemptFailed { failure, .. } if failure.message.contains("cannot reach"));
+    booted.event(|event| is_away(event).then_some(())).await;
+    shop.claude.back();
+    exit.await.unwrap();
+    let state = booted.state();
     assert_eq!(output(&world, first(&state)), json!({ "n": 42 }), "{:?}", story(first(&state)));
     assert!(paid_failures(&state)[0].message.contains("cannot reach"));
     assert_eq!((first(&state).standing.failures, shop.counted()), (1, (1, 0)));
