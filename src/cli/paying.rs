@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::context::{OwnStore, project_of};
 use super::error::CliError;
+use super::output;
 use crate::account::{Account, Limits};
 use crate::app::place::Standing;
 use crate::app::{fake, money, running};
@@ -45,15 +46,26 @@ impl Paying {
         Ok(Self { account, limits })
     }
 
-    /// Paid calls of a run on record, and what they cost. What cannot be read is none: no report is held up by it.
+    /// Paid calls of a run on record, and what they cost. No report is held up by an account that cannot be read, but it
+    /// is said that its money is missing.
     pub(super) async fn spent(&self, run: RunId) -> (u64, u64) {
         if !Account::is_there(&self.account) {
             return (0, 0);
         }
         let run = run.to_string();
-        let Ok(account) = Account::open(&self.account).await else { return (0, 0) };
-        let Ok(now) = account.standing(Some(&run)).await else { return (0, 0) };
-        now.runs.iter().find(|(id, ..)| *id == run).map_or((0, 0), |(_, calls, microdollars)| (*calls, *microdollars))
+        let read = async { Account::open(&self.account).await?.standing(Some(&run)).await };
+        match read.await {
+            Ok(now) => {
+                let of_run = now.runs.iter().find(|(id, ..)| *id == run);
+                of_run.map_or((0, 0), |(_, calls, microdollars)| (*calls, *microdollars))
+            }
+            Err(error) => {
+                output::note(&format!(
+                    "the usage account cannot be read ({error}): what was paid is not in the report"
+                ));
+                (0, 0)
+            }
+        }
     }
 
     /// What a run that only tries the escalation left in the account; `None` for every other run, and before its end.
